@@ -1,0 +1,41 @@
+"""Errors a user can act on.
+
+One class per way a reader must react. Each is also the builtin that a caller would catch, and each message is one
+line: what is wrong, where, what was expected, what to do next. The command line prints that line and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class CotrainError(Exception):
+    """Base of every error that is the user's to mend."""
+
+
+class InputError(CotrainError, ValueError):
+    """A value, setting, shape or type is not what is allowed: change it."""
+
+
+class MissingError(CotrainError, FileNotFoundError):
+    """Something that is needed is not there: make or fetch it."""
+
+    def __str__(self) -> str:  # OSError would print an errno pair
+        return str(self.args[0]) if self.args else ""
+
+
+class CorruptError(CotrainError, ValueError):
+    """A file is damaged, was changed, or comes from a newer version: make it again."""
+
+
+class UnsupportedError(CotrainError, NotImplementedError):
+    """The request is valid, but this target cannot do it: use the target that the message names."""
+
+
+class MisfitError(CotrainError, RuntimeError):
+    """The network does not fit the chip or board: change the network, its block shapes, or the board."""
+
+
+class OutputError(CotrainError, OSError):
+    """A result cannot be written: free space or choose another folder."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
