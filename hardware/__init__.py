@@ -11,7 +11,7 @@ _EXPORTS = {
     "Simulator": "simulator",
     "Program": "program",
     "compile_network": "compile",
-    "partition": "partition",
+    "partition": "partitioner",  # a submodule of that name would hide the function
     "check": "rules",
     "LOIHI1": "limits",
     "KAPOHO_BAY": "limits",
