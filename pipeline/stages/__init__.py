@@ -1,0 +1,153 @@
+"""The stages, in order. Each is one module here with ``run(context)``; none imports another."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hardware.errors import MissingError
+from pipeline import artifacts
+from pipeline.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of the table of stages.
+
+    `settings` are the sections of the experiment that its result depends on; a change in another one leaves it fresh.
+    """
+
+    name: str
+    help: str
+    needs: tuple[str, ...]
+    settings: tuple[str, ...]
+    schema: int = 1
+    automatic: bool = False  # seconds of work: run for whoever needs it
+
+
+_MODEL = ("data", "network", "neurons")
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("train", "train the ANN in NengoDL", (), (*_MODEL, "train")),
+        Stage("finetune", "fine-tune it as a hybrid: spikes forward, rate gradients backward", ("train",),
+              (*_MODEL, "finetune")),
+        Stage("quantize", "place the spiking networks on cores and turn them into integers", ("train", "finetune"),
+              (*_MODEL, "finetune", "quantize"), automatic=True),
+        Stage("deploy", "compare NengoDL and emulated Loihi on the test split",
+              ("train", "finetune", "quantize"), (*_MODEL, "finetune", "quantize", "deploy")),
+        Stage("report", "write the HTML, Markdown and JSON report", ("train", "finetune", "quantize", "deploy"),
+              (*_MODEL, "train", "finetune", "quantize", "deploy")),
+    )
+}  # fmt: skip
+
+
+class Context:
+    """What a stage sees: its settings, the data, the folders of the stages before it, and its own."""
+
+    def __init__(self, experiment: Experiment, stage: Stage, runs: Path, data: Path):
+        self.experiment = experiment
+        self.stage = stage
+        self.runs = runs
+        self.data = data
+        self.outputs: list[str] = []
+
+    def folder(self, stage: str) -> artifacts.RunFolder:
+        return artifacts.RunFolder(self.runs / self.experiment.name / stage, stage)
+
+    @property
+    def out(self) -> Path:
+        """This stage's folder. Files here count as outputs once they are written with the methods below."""
+        return self.folder(self.stage.name).path
+
+    def input(self, stage: str, name: str) -> Path:
+        return self.folder(stage).path / name
+
+    def read_npz(self, stage: str, name: str) -> dict:
+        return artifacts.read_npz(self.input(stage, name))
+
+    def read_json(self, stage: str, name: str) -> Any:
+        return artifacts.read_json(self.input(stage, name))
+
+    def write_npz(self, name: str, arrays: dict) -> None:
+        artifacts.write_npz(self.out / name, arrays)
+        self._add(name)
+
+    def write_json(self, name: str, value: Any) -> None:
+        artifacts.write_json(self.out / name, value)
+        self._add(name)
+
+    def write_bytes(self, name: str, value: bytes) -> None:
+        artifacts.write_bytes(self.out / name, value)
+        self._add(name)
+
+    def _add(self, name: str) -> None:
+        if name not in self.outputs:
+            self.outputs.append(name)
+
+    @cached_property
+    def dataset(self):
+        """The experiment's data set (pipeline.datasets.Dataset), split."""
+        from pipeline import datasets
+
+        return datasets.load_for(self.experiment.data, self.data)
+
+    @cached_property
+    def dataset_digest(self) -> str:
+        """Changes with any pixel, target, name or assignment to a split."""
+        d = self.dataset
+        return artifacts.arrays_digest(
+            {"images": d.images, "targets": d.targets, "names": d.names, "groups": d.groups, "split": d.split}
+        )
+
+    def key(self) -> dict[str, Any]:
+        """What this stage's result is a function of."""
+        return {
+            "stage_schema": self.stage.schema,
+            "settings": self.experiment.resolved(*self.stage.settings),
+            "dataset": self.dataset_digest,
+            "upstream": {name: self.folder(name).verify() for name in self.stage.needs},
+        }
+
+
+def run(name: str, experiment: Experiment, runs: Path, data: Path, force: bool = False, say=print) -> bool:
+    """Run a stage unless it is fresh. Returns whether it ran.
+
+    Raises
+    ------
+    MissingError
+        A stage that it needs has not finished.
+    CorruptError
+        A file of a stage that it needs was changed.
+    """
+    stage = STAGES[name]
+    for need in stage.needs:
+        folder = Context(experiment, STAGES[need], runs, data).folder(need)
+        if STAGES[need].automatic:
+            run(need, experiment, runs, data, say=say)
+        elif not folder.finished():
+            raise MissingError(
+                f"{name} {experiment.name} needs the {need} stage, which has not finished in {folder.path}; "
+                f"run: cotrain {need} {experiment.name}"
+            )
+    context = Context(experiment, stage, runs, data)
+    folder = context.folder(name)
+    key = context.key()
+    if not force and folder.fresh(key):
+        folder.verify()
+        say(f"{name} {experiment.name}: up to date in {folder.path} (--force runs it again)")
+        return False
+    started = time.perf_counter()
+    folder.open()
+    module = importlib.import_module(f"pipeline.stages.{name}")
+    say(f"{name} {experiment.name}: {stage.help}")
+    module.run(context)
+    seconds = time.perf_counter() - started
+    folder.close(key, context.outputs, seconds)
+    say(f"{name} {experiment.name}: done in {seconds:.0f} s, {folder.path}")
+    return True
