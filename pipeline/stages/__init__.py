@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hardware.errors import MissingError
+from hardware.errors import InputError, MissingError
 from pipeline import artifacts
 from pipeline.experiment import Experiment
 
@@ -105,13 +106,14 @@ class Context:
             {"images": d.images, "targets": d.targets, "names": d.names, "groups": d.groups, "split": d.split}
         )
 
-    def key(self) -> dict[str, Any]:
-        """What this stage's result is a function of."""
+    def key(self, stage: Stage | None = None) -> dict[str, Any]:
+        """What the result of `stage` (this one) is a function of; every input file is checked on the way."""
+        stage = stage or self.stage
         return {
-            "stage_schema": self.stage.schema,
-            "settings": self.experiment.resolved(*self.stage.settings),
+            "stage_schema": stage.schema,
+            "settings": self.experiment.resolved(*stage.settings),
             "dataset": self.dataset_digest,
-            "upstream": {name: self.folder(name).verify() for name in self.stage.needs},
+            "upstream": {name: self.folder(name).verify() for name in stage.needs},
         }
 
 
@@ -126,16 +128,12 @@ def run(name: str, experiment: Experiment, runs: Path, data: Path, force: bool =
         A file of a stage that it needs was changed.
     """
     stage = STAGES[name]
+    context = Context(experiment, stage, runs, data)
     for need in stage.needs:
-        folder = Context(experiment, STAGES[need], runs, data).folder(need)
         if STAGES[need].automatic:
             run(need, experiment, runs, data, say=say)
-        elif not folder.finished():
-            raise MissingError(
-                f"{name} {experiment.name} needs the {need} stage, which has not finished in {folder.path}; "
-                f"run: cotrain {need} {experiment.name}"
-            )
-    context = Context(experiment, stage, runs, data)
+        else:
+            _require(need, context)
     folder = context.folder(name)
     key = context.key()
     if not force and folder.fresh(key):
@@ -151,3 +149,36 @@ def run(name: str, experiment: Experiment, runs: Path, data: Path, force: bool =
     folder.close(key, context.outputs, seconds)
     say(f"{name} {experiment.name}: done in {seconds:.0f} s, {folder.path}")
     return True
+
+
+def _require(need: str, context: Context) -> None:
+    """Refuse to build on a stage that is missing or belongs to other settings or data."""
+    folder, name = context.folder(need), context.experiment.name
+    command = f"run: cotrain {need} {name}"
+    if not folder.finished():
+        raise MissingError(
+            f"{context.stage.name} {name} needs the {need} stage, which has not finished in {folder.path}; {command}"
+        )
+    for upstream in STAGES[need].needs:
+        _require(upstream, context)
+    found, wanted = folder.manifest(), json.loads(json.dumps(context.key(STAGES[need])))
+    changed = [k for k in wanted if found.get(k) != wanted[k]]
+    if changed:
+        raise InputError(
+            f"{folder.path} was made with {_difference(found, wanted, changed[0])}; {command} with the settings you want"
+        )
+
+
+def _difference(found: dict, wanted: dict, key: str) -> str:
+    if key != "settings":
+        return {"dataset": "other data", "upstream": "an earlier run of the stages before it"}.get(key, f"another {key}")
+    for section, value in wanted[key].items():
+        old = found[key].get(section)
+        if old == value:
+            continue
+        if not isinstance(value, dict) or not isinstance(old, dict):
+            return f"{section}={old!r}, now it is {value!r}"
+        for leaf in value:
+            if old.get(leaf) != value[leaf]:
+                return f"{section}.{leaf}={old.get(leaf)!r}, now it is {value[leaf]!r}"
+    return "other settings"

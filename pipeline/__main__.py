@@ -1,0 +1,132 @@
+"""Command line: ``cotrain <verb> ...``. The verbs are the stages, and a few that need no run.
+
+Errors a user can mend are one line on stderr and exit status 2; anything else is our bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from hardware.errors import CotrainError
+from pipeline import experiment as experiments
+from pipeline.stages import STAGES
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        known = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        if known and "invalid choice" in message:
+            word = message.split("'")[1]
+            verbs = list(known[0])
+            message = f"unknown verb {word!r}{experiments.nearest(word, verbs)}; there are {', '.join(verbs)}"
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = _Parser(prog="cotrain", description="Take a vision network to Intel's Loihi.", allow_abbrev=False)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb", parser_class=_Parser)
+
+    def add(name, function, help):
+        verb = verbs.add_parser(name, help=help, description=help, allow_abbrev=False)
+        verb.set_defaults(function=function)
+        return verb
+
+    def with_data(verb):
+        verb.add_argument("--data", type=Path, default=Path(os.environ.get("COTRAIN_DATA") or "data"), metavar="DIR",
+                          help="where the data sets lie (default: $COTRAIN_DATA, else data)")  # fmt: skip
+        return verb
+
+    def with_settings(verb):
+        verb.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides",
+                          help="change a setting, for example train.epochs=1")  # fmt: skip
+        verb.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders (default: runs)")
+        return with_data(verb)
+
+    for stage in STAGES.values():
+        verb = with_settings(add(stage.name, _stage, stage.help))
+        verb.add_argument("experiment", nargs="+", help=f"{', '.join(experiments.names())}, or a .toml file")
+        verb.add_argument("--force", action="store_true", help="run even if the result is up to date")
+        if stage.name == "deploy":
+            verb.add_argument("--limit", type=int, metavar="N", help="first N test samples (deploy.limit)")
+            verb.add_argument("--target", choices=("emulator", "reference"), help="deploy.target")
+
+    verb = with_settings(add("evaluate", _evaluate, "score models on a data set, without a run folder"))
+    verb.add_argument("experiment")
+    verb.add_argument("--split", choices=("test", "all"), default="test")
+    verb.add_argument("--models", help="comma-separated rows (default: all)")
+    verb.add_argument("--params", choices=("pretrained", "run"), default="pretrained")
+    verb.add_argument("--limit", type=int, default=0, metavar="N", help="first N samples (default: all)")
+    verb.add_argument("--json", type=Path, required=True, metavar="FILE", help="where metrics.json's twin goes")
+
+    verb = add("check", _check, "preflight: does any nengo.Network fit the chip?")
+    verb.add_argument("network", metavar="FILE.py:FUNCTION")
+    verb.add_argument("--board", default="nahuku32")
+    verb.add_argument("--json", type=Path, metavar="FILE")
+
+    with_data(add("data", _data, "download and verify both public data sets"))
+    return parser
+
+
+def _load(arguments, name):
+    overrides = list(arguments.overrides)
+    if getattr(arguments, "limit", None) is not None and arguments.verb == "deploy":
+        overrides.append(f"deploy.limit={arguments.limit}")
+    if getattr(arguments, "target", None):
+        overrides.append(f"deploy.target={arguments.target}")
+    return experiments.load(name, overrides)
+
+
+def _stage(arguments) -> int:
+    from pipeline.stages import run
+
+    loaded = [_load(arguments, name) for name in arguments.experiment]  # refuse all before running any
+    for experiment in loaded:
+        run(arguments.verb, experiment, arguments.runs, arguments.data, force=arguments.force)
+    return 0
+
+
+def _evaluate(arguments) -> int:
+    from pipeline.evaluation import evaluate_command
+
+    models = tuple(arguments.models.split(",")) if arguments.models else None
+    evaluate_command(
+        _load(arguments, arguments.experiment), arguments.data, arguments.runs, arguments.split, models,
+        arguments.params, arguments.limit, arguments.json,
+    )  # fmt: skip
+    return 0
+
+
+def _check(arguments) -> int:
+    from hardware.preflight import main
+
+    return main(arguments.network, arguments.board, arguments.json)
+
+
+def _data(arguments) -> int:
+    from pipeline.datasets.download import main
+
+    main(arguments.data)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; the exit status."""
+    arguments = _arguments().parse_args(argv)
+    try:
+        return arguments.function(arguments)
+    except CotrainError as error:
+        print(f"cotrain: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ncotrain: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+if __name__ == "__main__":
+    sys.exit(main())
