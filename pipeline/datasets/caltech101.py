@@ -1,0 +1,175 @@
+"""Caltech-101 aeroplanes: one box an image, from the publisher's JPEG and MATLAB files.
+
+Layout, as published (doi 10.22002/D1.20086)::
+
+    caltech-101/101_ObjectCategories/airplanes/image_0001.jpg
+    caltech-101/Annotations/Airplanes_Side_2/annotation_0001.mat    box_coord = [y0, y1, x0, x1] in pixels
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from .base import (
+    Dataset,
+    Rejected,
+    Unusable,
+    check_image_shape,
+    need_folder,
+    need_samples,
+    one_line,
+    split_by_group,
+)
+
+IMAGES = Path("caltech-101", "101_ObjectCategories", "airplanes")
+ANNOTATIONS = Path("caltech-101", "Annotations", "Airplanes_Side_2")
+# Coordinates count from 1 and may name the edge or the pixel at it, so a box may stick out by one pixel.
+SLACK_PIXELS = 1
+
+
+def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
+    """Read the aeroplanes and their boxes.
+
+    Images are made grey, inverted (the white surround becomes 0) and resized to `image_shape` without regard to their
+    aspect ratio, so that boxes are fractions of the image.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that holds ``caltech-101``.
+    image_shape : (height, width)
+        In pixels.
+    seed : int
+        Seed of the split.
+
+    Raises
+    ------
+    MissingError
+        The folder is missing or empty.
+    InputError
+        No sample is usable, or `image_shape` is not a shape.
+    """
+    shape = check_image_shape(image_shape)
+    image_folder, annotation_folder = Path(root, IMAGES), Path(root, ANNOTATIONS)
+    need_folder(image_folder, "image_NNNN.jpg")
+    need_folder(annotation_folder, "annotation_NNNN.mat")
+    image_paths = _numbered(image_folder, r"image_(\d+)\.jpe?g")
+    annotation_paths = _numbered(annotation_folder, r"annotation_(\d+)\.mat")
+
+    images, boxes, names, rejected = [], [], [], []
+    for number in sorted(image_paths.keys() | annotation_paths.keys()):
+        name = f"image_{number}"
+        image_path = image_paths.get(number, image_folder / f"{name}.jpg")
+        annotation_path = annotation_paths.get(
+            number, annotation_folder / f"annotation_{number}.mat"
+        )
+        path = image_path
+        try:
+            image, size = read_image(image_path, shape)
+            path = annotation_path
+            boxes.append(read_box(annotation_path, size))
+        except Unusable as reason:
+            rejected.append(Rejected(name, str(path), str(reason)))
+        else:
+            images.append(image)
+            names.append(name)
+    n_found = len(image_paths) + len(annotation_paths)
+    need_samples(n_found, len(images), image_folder, "image_NNNN.jpg", rejected)
+    names = np.array(names)
+    return Dataset(
+        name="caltech101-airplanes",
+        task="boxes",
+        images=np.stack(images)[..., np.newaxis],
+        targets=np.stack(boxes),
+        names=names,
+        groups=names,
+        split=split_by_group(names, seed),
+        rejected=tuple(rejected),
+    )
+
+
+def _numbered(folder: Path, pattern: str) -> dict[str, Path]:
+    """Files of the folder whose whole name matches, by the number in it."""
+    matches = ((re.fullmatch(pattern, path.name), path) for path in folder.iterdir())
+    return {match[1]: path for match, path in matches if match}
+
+
+def read_image(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Read a JPEG as an inverted grey image.
+
+    Returns
+    -------
+    image : (height, width) float32
+        In [0, 1]; white is 0.
+    size : (int, int)
+        Height and width of the file's image, in pixels.
+
+    Raises
+    ------
+    Unusable
+        The file is missing, truncated or no image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            grey = file.convert("L")
+    except FileNotFoundError:
+        raise Unusable("the image is missing") from None
+    # Pillow's decoders raise these three for damaged files.
+    except (OSError, ValueError, SyntaxError) as error:
+        raise Unusable(f"the image cannot be read: {one_line(error)}") from None
+    except Image.DecompressionBombError as error:
+        raise Unusable(f"the image is too large: {one_line(error)}") from None
+    resized = grey.resize(
+        (shape[1], shape[0]), Image.Resampling.BILINEAR
+    )  # antialiased when it shrinks
+    return 1 - np.asarray(resized, dtype=np.float32) / 255, (grey.height, grey.width)
+
+
+def read_box(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Read the box of an annotation.
+
+    Parameters
+    ----------
+    path : Path
+    size : (height, width)
+        Of the annotated image, in pixels.
+
+    Returns
+    -------
+    (4,) float32
+        [y0, x0, y1, x1] as fractions of the image.
+
+    Raises
+    ------
+    Unusable
+        The file is missing or unreadable, or its box is none.
+    """
+    import scipy.io
+
+    try:
+        annotation = scipy.io.loadmat(path, variable_names=["box_coord"])
+    except FileNotFoundError:
+        raise Unusable("the annotation is missing") from None
+    except Exception as error:  # noqa: BLE001  (a damaged .mat file makes SciPy raise nearly anything)
+        raise Unusable(f"the annotation cannot be read: {one_line(error)}") from None
+    if "box_coord" not in annotation:
+        raise Unusable("the annotation has no box_coord")
+    box = annotation["box_coord"]
+    if box.size != 4 or box.dtype.kind not in "uif":
+        raise Unusable(f"box_coord is {box.dtype} of shape {box.shape}: expected 4 numbers")
+    box = box.ravel().astype(np.float64)  # some are uint8, in which differences wrap around
+    if not np.isfinite(box).all():
+        raise Unusable("box_coord holds NaN or infinity")
+    y0, y1, x0, x1 = box
+    text = f"[y0, y1, x0, x1] = [{y0:g}, {y1:g}, {x0:g}, {x1:g}]"
+    if y1 <= y0 or x1 <= x0:
+        raise Unusable(f"the box has no area: {text}")
+    height, width = size
+    if min(y0, x0) < -SLACK_PIXELS or y1 > height + SLACK_PIXELS or x1 > width + SLACK_PIXELS:
+        raise Unusable(f"the box {text} is not inside its image of {height} x {width} pixels")
+    return np.array([y0 / height, x0 / width, y1 / height, x1 / width], dtype=np.float32)

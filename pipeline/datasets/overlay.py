@@ -1,0 +1,112 @@
+"""Pictures of samples with what is marked on them, to see whether a loader reads its files rightly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from hardware.errors import OutputError
+
+from .base import Dataset
+
+TRUE_COLOUR, PREDICTED_COLOUR = (0, 160, 60), (220, 40, 40)
+GAP = 4  # white pixels between the pictures
+
+
+def overlay(
+    dataset: Dataset,
+    path: str | Path,
+    n: int = 24,
+    predicted: np.ndarray | None = None,
+    n_columns: int = 6,
+) -> Path:
+    """Write a PNG of samples with their boxes or outlines in green, and those predicted in red.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : Path
+    n : int
+        How many samples, spread evenly over the data set; for masks only those that mark something are taken.
+    predicted : (len(dataset), ...), optional
+        Boxes or masks to draw as well.
+    n_columns : int
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    from PIL import Image
+
+    some = np.arange(len(dataset))
+    if dataset.task == "masks":
+        some = some[dataset.targets.any(axis=(1, 2))]
+    some = some[np.unique(np.linspace(0, len(some) - 1, min(n, len(some))).round().astype(int))]
+    tiles = [draw(dataset, i, None if predicted is None else predicted[i]) for i in some]
+    height, width = tiles[0].shape[:2]
+    n_columns = min(n_columns, len(tiles))
+    n_rows = -(-len(tiles) // n_columns)
+    sheet = np.full((n_rows * (height + GAP), n_columns * (width + GAP), 3), 255, dtype=np.uint8)
+    for k, tile in enumerate(tiles):
+        y, x = k // n_columns * (height + GAP), k % n_columns * (width + GAP)
+        sheet[y : y + height, x : x + width] = tile
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        Image.fromarray(sheet).save(temporary, format="PNG")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder"
+        ) from None
+    return path
+
+
+def draw(
+    dataset: Dataset, index: int, predicted: np.ndarray | None = None, zoom: int = 4
+) -> np.ndarray:
+    """One sample, enlarged, with what is marked on it.
+
+    Returns
+    -------
+    (zoom * height, zoom * width, 3) uint8
+        The dark background of inverted photographs is shown white again.
+    """
+    image = dataset.images[index, :, :, 0]
+    if dataset.task == "boxes":
+        image = 1 - image
+    grey = np.clip(np.kron(image, np.ones((zoom, zoom))) * 255, 0, 255).astype(np.uint8)
+    picture = np.repeat(grey[..., np.newaxis], 3, axis=2)
+    edges = _box_edges if dataset.task == "boxes" else _mask_edges
+    for target, colour in ((dataset.targets[index], TRUE_COLOUR), (predicted, PREDICTED_COLOUR)):
+        if target is not None:
+            picture[edges(target, picture.shape[:2], zoom)] = colour
+    return picture
+
+
+def _box_edges(box: np.ndarray, shape: tuple[int, int], zoom: int) -> np.ndarray:
+    """Where the lines of a box run; (height, width) bool."""
+    size = np.array([*shape, *shape])
+    y0, x0, y1, x1 = np.clip(np.round(box * size).astype(int), 0, size - 1)
+    out = np.zeros(shape, dtype=bool)
+    thick = max(zoom // 2, 1)
+    out[y0 : y1 + 1, x0 : x1 + 1] = True
+    out[y0 + thick : y1 + 1 - thick, x0 + thick : x1 + 1 - thick] = False
+    return out
+
+
+def _mask_edges(mask: np.ndarray, shape: tuple[int, int], zoom: int) -> np.ndarray:
+    """The outline of a mask, inside it; (height, width) bool."""
+    large = np.kron(mask > 0.5, np.ones((zoom, zoom), dtype=bool))
+    padded = np.pad(large, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return large & ~inner
