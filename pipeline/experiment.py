@@ -34,9 +34,7 @@ class DataSettings:
     name: str = "synthetic-planes"  # a key of pipeline.datasets.DATASETS
     height: int = 64  # pixels of a network input
     width: int = 128
-    validation_fraction: float = 0.1  # of the groups (images, volumes)
-    test_fraction: float = 0.1
-    split_seed: int = 0  # of the split alone, so that a change of seed keeps the test set
+    split_seed: int = 0  # of the split alone, 80/10/10 by image or volume; a change of seed keeps it
     shift_fraction: float = 0.08  # shifted protocol (boxes): largest shift and scale of a test image
     shift_seed: int = 1
     n_groups: int = 0  # synthetic data sets: images or volumes to make (0: the data set's default)
@@ -48,8 +46,10 @@ class NetworkSettings:
 
     name: str = "locnet"  # a key of pipeline.networks.NETWORKS
     filters: tuple[int, ...] = (8, 16, 32)  # per resolution
-    dense: tuple[int, ...] = (128, 64, 32)  # hidden dense layers
-    kernel: int = 3
+    dense: tuple[int, ...] = (128, 64, 32)  # hidden dense layers (LocNet)
+    kernel: int = 3  # pixels
+    pool_kernel: int = 2  # pixels, of the convolutions of stride 2
+    bottleneck_layers: int = 2  # convolutions at the lowest resolution (CAE)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Experiment:
 
 # Bounds that a type cannot say. A value outside is refused before any work is done.
 _POSITIVE = {
-    "height", "width", "kernel", "epochs", "batch_size", "n_steps", "readout_steps", "rate_scale_hz", "tau_rc_s",
+    "height", "width", "kernel", "pool_kernel", "bottleneck_layers", "epochs", "batch_size", "n_steps", "readout_steps", "rate_scale_hz", "tau_rc_s",
     "learning_rate", "dt_s", "n_bootstrap",
 }  # fmt: skip
 _NOT_NEGATIVE = {"limit", "patience", "n_groups", "tau_ref_s", "synapse_s", "smoothing", "seed", "shift_fraction"}
@@ -245,8 +245,6 @@ def _check(experiment: Experiment) -> None:
                 raise InputError(f"{prefix}{f.name} is {value}; expected 0 or more")
             if isinstance(value, tuple) and any(isinstance(v, int) and v <= 0 for v in value):
                 raise InputError(f"{prefix}{f.name} is {list(value)}; expected widths above 0")
-    data, tune = experiment.data, experiment.finetune
-    if not 0 < data.validation_fraction + data.test_fraction < 1 or min(data.validation_fraction, data.test_fraction) <= 0:
-        raise InputError("data.validation_fraction and data.test_fraction must both be above 0 and add up to less than 1")
+    tune = experiment.finetune
     if tune.readout_steps > tune.n_steps:
         raise InputError(f"finetune.readout_steps is {tune.readout_steps}; expected at most n_steps, {tune.n_steps}")

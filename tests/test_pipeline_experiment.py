@@ -48,7 +48,6 @@ def test_integers_are_taken_where_a_real_number_is_expected():
         ("train.epochs", ["expected section.key=value"]),
         ("network.filters=[8, -1]", ["network.filters", "above 0"]),
         ("network.filters=8", ["filters is 8", "list of int"]),
-        ("data.test_fraction=1.5", ["test_fraction", "less than 1"]),
         ("finetune.readout_steps=1000", ["readout_steps is 1000", "at most n_steps"]),
         ("seed=-1", ["seed is -1", "0 or more"]),
         ("title.x=1", ["'title' is a value"]),

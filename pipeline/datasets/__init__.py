@@ -16,7 +16,7 @@ from hardware.errors import InputError
 
 from .base import SPLITS, Dataset, Rejected
 
-__all__ = ["DATASETS", "SPLITS", "Dataset", "Rejected", "load"]
+__all__ = ["DATASETS", "SPLITS", "Dataset", "Rejected", "load", "load_for"]
 
 # name: (module, function); the modules are imported when they are used, as they bring SciPy and NiBabel.
 DATASETS = {
@@ -61,6 +61,26 @@ def load(name: str, root: str | Path, **options) -> Dataset:
                 f"data set {name} has no option {key!r}{_nearest(key, known)}: choose from {', '.join(known)}"
             )
     return loader(Path(root), **options)
+
+
+def load_for(settings, data: Path, scratch: Path) -> Dataset:
+    """Load the data set that an experiment names.
+
+    Parameters
+    ----------
+    settings : pipeline.experiment.DataSettings
+    data : Path
+        The folder of the real data sets.
+    scratch : Path
+        Where synthetic ones are made; `data` may be read-only.
+    """
+    synthetic = settings.name.startswith("synthetic-")
+    options = {"image_shape": (settings.height, settings.width), "seed": settings.split_seed}
+    if settings.n_groups:
+        if not synthetic:
+            raise InputError(f"data.n_groups is for synthetic data; {settings.name} has as many as its folder holds")
+        options["n_images" if settings.name == "synthetic-planes" else "n_volumes"] = settings.n_groups
+    return load(settings.name, scratch if synthetic else data, **options)
 
 
 def _nearest(word: str, known) -> str:

@@ -96,7 +96,7 @@ class Context:
         """The experiment's data set (pipeline.datasets.Dataset), split."""
         from pipeline import datasets
 
-        return datasets.load_for(self.experiment.data, self.data)
+        return datasets.load_for(self.experiment.data, self.data, self.runs / "data")
 
     @cached_property
     def dataset_digest(self) -> str:
