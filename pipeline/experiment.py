@@ -139,8 +139,8 @@ class Experiment:
 
 # Bounds that a type cannot say. A value outside is refused before any work is done.
 _POSITIVE = {
-    "height", "width", "kernel", "pool_kernel", "bottleneck_layers", "epochs", "batch_size", "n_steps", "readout_steps", "rate_scale_hz", "tau_rc_s",
-    "learning_rate", "dt_s", "n_bootstrap",
+    "height", "width", "kernel", "pool_kernel", "bottleneck_layers", "epochs", "batch_size", "n_steps", "readout_steps",
+    "rate_scale_hz", "tau_rc_s", "learning_rate", "dt_s", "n_bootstrap",
 }  # fmt: skip
 _NOT_NEGATIVE = {"limit", "patience", "n_groups", "tau_ref_s", "synapse_s", "smoothing", "seed", "shift_fraction"}
 

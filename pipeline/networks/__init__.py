@@ -1,0 +1,42 @@
+"""The networks, each one description for every phase.
+
+``spec_for(settings, image_shape)`` says what a network is made of, ``neurons_for(settings, phase)`` which neurons a
+phase uses, and ``build(spec, neurons, params)`` makes the nengo.Network. Python 3.8, Nengo and NumPy suffice; only the
+phases that train import more.
+"""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+from hardware.errors import InputError
+from pipeline.networks import cae, locnet
+from pipeline.networks.builder import BuiltNetwork, build, decode
+from pipeline.networks.phases import PHASES, LayerNeurons, neurons_for
+from pipeline.networks.spec import Layer, NetworkSpec, Params
+
+__all__ = [
+    "NETWORKS", "PHASES", "BuiltNetwork", "Layer", "LayerNeurons", "NetworkSpec", "Params", "build", "decode",
+    "neurons_for", "spec_for",
+]  # fmt: skip
+
+NETWORKS = {"locnet": locnet.spec, "cae": cae.spec}
+
+
+def spec_for(settings, image_shape: Tuple[int, ...]) -> NetworkSpec:
+    """The network that `settings` (pipeline.experiment.NetworkSettings) names.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (height, width), or (height, width, channels).
+
+    Raises
+    ------
+    InputError
+        Unknown network, or an image size that its layers cannot halve.
+    """
+    if settings.name not in NETWORKS:
+        raise InputError(f"network.name is {settings.name!r}; there are {', '.join(NETWORKS)}")
+    shape = tuple(image_shape) if len(image_shape) == 3 else tuple(image_shape) + (1,)
+    return NETWORKS[settings.name](settings, shape)

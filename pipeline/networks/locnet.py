@@ -1,0 +1,29 @@
+"""LocNet: the box around one object.
+
+Source: "Joint ANN-SNN co-training for object localization and image segmentation", ICASSP 2023: a 3×3 convolution
+and a convolution of stride 2 as pooling, three times; then four dense layers, of which the last one gives the box.
+"""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+from pipeline.networks.spec import NetworkSpec, Stack
+
+
+def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
+    """LocNet for images of `input_shape` (height, width, channels).
+
+    Parameters
+    ----------
+    settings : pipeline.experiment.NetworkSettings
+        `filters` (one entry a resolution), `dense` (hidden dense layers), `kernel`, `pool_kernel`.
+    """
+    stack = Stack(input_shape)
+    for i, filters in enumerate(settings.filters, start=1):
+        stack.conv(f"conv{i}", filters, settings.kernel)
+        stack.pool(f"pool{i}", filters, settings.pool_kernel)
+    for i, units in enumerate(settings.dense, start=1):
+        stack.dense(f"dense{i}", units)
+    stack.dense("readout", 4)
+    return stack.spec("locnet")
