@@ -89,10 +89,10 @@ def _stage(arguments) -> int:
 
 
 def _evaluate(arguments) -> int:
-    from pipeline.evaluation import evaluate_command
+    from pipeline.evaluation.command import run
 
     models = tuple(arguments.models.split(",")) if arguments.models else None
-    evaluate_command(
+    run(
         _load(arguments, arguments.experiment), arguments.data, arguments.runs, arguments.split, models,
         arguments.params, arguments.limit, arguments.json,
     )  # fmt: skip

@@ -32,6 +32,7 @@ PLACEMENT = "placement.json"  # hardware.check's report
 QUANTIZATION = "quantization.json"  # float against integer parameters per layer
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.npz"
+RASTER = "raster.npz"  # the spikes of one inference
 RATES = "rates.npz"  # mean rate of each neuron, per model and layer
 TRAJECTORY = "trajectory.json"  # metric against number of steps
 REPORT = "report"  # .html, .md, .json

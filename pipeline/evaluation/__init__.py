@@ -1,0 +1,183 @@
+"""The comparison: every model of an experiment on the same samples."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hardware.errors import InputError
+from pipeline.datasets import Dataset
+from pipeline.datasets.augment import shifted
+from pipeline.datasets.constant import predict_constant
+from pipeline.evaluation import models
+from pipeline.evaluation.tally import Tally, agreement, as_target, skipped
+from pipeline.experiment import Experiment, nearest
+from pipeline.networks import NetworkSpec, Params
+from pipeline.progress import Progress, duration
+
+__all__ = ["MODELS", "METRIC", "Evaluation", "evaluate", "check_models"]
+
+MODELS = ("constant", "ann", "converted", "hybrid", "loihi-converted", "loihi-hybrid")
+METRIC = {"boxes": "iou", "masks": "dice"}
+SCHEMA = 1
+
+
+@dataclass
+class Evaluation:
+    """What `evaluate` found; the keys of `predictions` and `rates` are those of the files."""
+
+    metrics: dict[str, Any]
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    rates: dict[str, np.ndarray] = field(default_factory=dict)
+    trajectory: dict[str, Any] = field(default_factory=dict)
+
+
+def check_models(names) -> tuple[str, ...]:
+    """The rows to run, in their order; InputError for an unknown one."""
+    for name in names:
+        if name not in MODELS:
+            raise InputError(f"unknown model {name!r}{nearest(name, list(MODELS))}; there are {', '.join(MODELS)}")
+    return tuple(name for name in MODELS if name in names)
+
+
+def evaluate(
+    experiment: Experiment,
+    spec: NetworkSpec,
+    params: dict[str, Params],
+    constant: np.ndarray,
+    dataset: Dataset,
+    say=print,
+) -> Evaluation:
+    """Score the models of ``experiment.deploy.models`` on `dataset`.
+
+    Parameters
+    ----------
+    params : dict
+        "ann" and "hybrid" parameters. A model whose parameters are not there is reported as skipped.
+    constant : ndarray
+        What `constant_predictor` found on the training split.
+    dataset : Dataset
+        The samples to score, all of them.
+
+    Returns
+    -------
+    Evaluation
+    """
+    wanted = check_models(experiment.deploy.models)
+    runner = _Runner(experiment, spec, params, constant)
+    result = Evaluation({})
+    rows, rates, curves, spike_curves, shifted_rows = [], {}, {}, {}, []
+    moved = shifted(dataset, experiment.data.shift_fraction, experiment.data.shift_seed) if dataset.task == "boxes" else None
+    started, n_done = time.perf_counter(), 0
+    for model in MODELS:
+        if model not in wanted or not runner.can(model):
+            reason = "not asked for (deploy.models)" if model not in wanted else "no parameters for it"
+            rows.append(skipped(model, reason))
+            continue
+        begun = time.perf_counter()
+        tally, extra = runner.run(model, dataset)
+        seconds = time.perf_counter() - begun
+        rows.append({**tally.row(model, seconds), **extra})
+        result.predictions[f"{model}/prediction"] = tally.prediction
+        result.predictions[f"{model}/group_values"] = tally.group_scores()
+        rates[model] = tally.rates_hz()
+        if tally.curve_steps:
+            curves[model] = tally.curve_values()
+            cumulative = np.cumsum(tally.step_spikes) / len(dataset)
+            spike_curves[model] = [float(cumulative[step - 1]) for step in tally.curve_steps]
+            result.trajectory["n_steps"] = tally.curve_steps
+        if moved is not None:
+            row = runner.run(model, moved)[0].row(model, 0)
+            shifted_rows.append({key: row[key] for key in ("model", "value", "ci95", "mean_rate_hz")})
+        n_done += 1
+        say(f"  {_line(rows[-1], METRIC[dataset.task])}")
+    if not n_done:
+        raise InputError("none of the models could be run; give parameters, or name others with --models")
+    result.trajectory.update(models=curves, spikes=spike_curves)
+    result.predictions.update(
+        names=dataset.names, groups=dataset.groups, group_names=np.unique(dataset.groups),
+        images=np.rint(dataset.images[..., 0] * 255).astype(np.uint8),
+        targets=as_target(dataset.task, dataset.targets),
+    )  # fmt: skip
+    result.rates = {f"{model}/{layer}": values for model, layers in rates.items() for layer, values in layers.items()}
+    result.metrics = {
+        "schema": SCHEMA,
+        "experiment": experiment.name,
+        "task": dataset.task,
+        "metric": METRIC[dataset.task],
+        "dt_s": experiment.dt_s,
+        "n_samples": len(dataset),
+        "n_groups": len(np.unique(dataset.groups)),
+        "n_steps": experiment.finetune.n_steps,
+        "readout_steps": experiment.finetune.readout_steps,
+        "target": experiment.deploy.target,
+        "rows": rows,
+        "protocols": {},
+        "agreement": {
+            kind: agreement(rates[kind], rates[f"loihi-{kind}"])
+            for kind in ("converted", "hybrid")
+            if kind in rates and f"loihi-{kind}" in rates
+        },
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    if moved is not None:
+        result.metrics["protocols"]["shifted"] = {
+            "shift_fraction": experiment.data.shift_fraction, "shift_seed": experiment.data.shift_seed, "rows": shifted_rows,
+        }  # fmt: skip
+    return result
+
+
+class _Runner:
+    """Runs one model after another; a network is placed once."""
+
+    def __init__(self, experiment, spec, params, constant):
+        self.experiment, self.spec, self.params, self.constant = experiment, spec, params, constant
+        self.placed: dict[str, Any] = {}
+
+    def can(self, model: str) -> bool:
+        return model == "constant" or self._params_of(model) in self.params
+
+    def _params_of(self, model: str) -> str:
+        return "hybrid" if model.endswith("hybrid") else "ann"
+
+    def run(self, model: str, dataset: Dataset) -> tuple[Tally, dict[str, Any]]:
+        experiment, spec = self.experiment, self.spec
+        if model in ("constant", "ann"):
+            tally = Tally(experiment, spec, dataset, 1)
+        else:
+            tally = Tally(experiment, spec, dataset, experiment.finetune.n_steps)
+        if model == "constant":
+            tally.final.append(as_target(dataset.task, predict_constant(self.constant, dataset)))
+            return tally, {}
+        extras = models.Extras()
+        params = self.params[self._params_of(model)]
+        if model.startswith("loihi-"):
+            built = self._place(model.removeprefix("loihi-"), params)
+            batches = models.run_loihi(
+                experiment, built, dataset.images, extras, experiment.deploy.target, tally.n_steps
+            )
+        else:
+            phase = "ann" if model == "ann" else "spiking"
+            batches = models.run_nengo_dl(experiment, spec, params, phase, dataset.images)
+        with Progress(f"{model} on {len(dataset)} samples", len(dataset)) as progress:
+            for batch in batches:
+                tally.add(batch)
+                progress.advance(len(batch.readout))
+        if model.startswith("loihi-"):
+            return tally, {"overflows": extras.overflows, "input_spikes_max": extras.input_spikes_max}
+        return tally, {}
+
+    def _place(self, kind: str, params: Params):
+        if kind not in self.placed:
+            self.placed[kind] = models.placed_network(self.experiment, self.spec, params)
+        return self.placed[kind]
+
+
+def _line(row: dict[str, Any], metric: str) -> str:
+    text = f"{row['model']:<16} {metric} {row['value']:.4f} [{row['ci95'][0]:.4f}, {row['ci95'][1]:.4f}]"
+    if row["mean_rate_hz"] is not None:
+        text += f"  {row['mean_rate_hz']:6.1f} Hz  {row['spikes_per_inference']:,.0f} spikes"
+    return f"{text}  ({duration(row['seconds'])})"

@@ -1,0 +1,133 @@
+"""Collect the batches of one model into a row of metrics.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.datasets import Dataset
+from pipeline.evaluation.models import Batch
+from pipeline.experiment import Experiment
+from pipeline.metrics import bootstrap_ci, mean_rate_hz, score
+from pipeline.networks import NetworkSpec, decode
+
+CURVE_EVERY = 5  # steps between two points of accuracy over time
+
+
+def predictions(task: str, decoded: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) as they are; logits (n, height, width) as masks."""
+    return decoded.astype(np.float32) if task == "boxes" else decoded > 0
+
+
+def as_target(task: str, values: np.ndarray) -> np.ndarray:
+    """Boxes as they are; masks of 0 and 1 as booleans."""
+    return values.astype(np.float32) if task == "boxes" else values > 0.5
+
+
+class Tally:
+    """Sums over the batches of one model.
+
+    `n_steps` is 1 for the ANN; then there are no spikes and no curve.
+    """
+
+    def __init__(self, experiment: Experiment, spec: NetworkSpec, dataset: Dataset, n_steps: int):
+        self.experiment, self.spec, self.dataset, self.n_steps = experiment, spec, dataset, n_steps
+        self.readout_steps = min(experiment.finetune.readout_steps, n_steps)
+        self.curve_steps = [*range(CURVE_EVERY, n_steps, CURVE_EVERY), n_steps] if n_steps > 1 else []
+        self.final: list[np.ndarray] = []
+        self.curve: list[list[np.ndarray]] = [[] for _ in self.curve_steps]
+        self.spikes: dict[str, int] = {}
+        self.synops: dict[str, int] = {}
+        self.neuron_spikes: dict[str, np.ndarray] = {}
+        self.step_spikes = np.zeros(n_steps, np.int64)
+
+    def add(self, batch: Batch) -> None:
+        task = self.dataset.task
+        self.final.append(predictions(task, decode(self.spec, batch.readout, self.readout_steps)))
+        for i, step in enumerate(self.curve_steps):
+            until = decode(self.spec, batch.readout[:, :step], min(self.readout_steps, step))
+            self.curve[i].append(predictions(task, until))
+        for name, counts in batch.spikes.items():
+            self.spikes[name] = self.spikes.get(name, 0) + int(counts.sum())
+            self.neuron_spikes[name] = self.neuron_spikes.get(name, 0) + batch.neuron_spikes[name]
+        for name, counts in batch.synops.items():
+            self.synops[name] = self.synops.get(name, 0) + int(counts.sum())
+        if batch.step_spikes is not None:
+            self.step_spikes += batch.step_spikes
+
+    @property
+    def prediction(self) -> np.ndarray:
+        return np.concatenate(self.final)
+
+    def group_scores(self, predicted: np.ndarray | None = None) -> np.ndarray:
+        """The metric of each image or volume, in the sorted order of their names."""
+        predicted = self.prediction if predicted is None else predicted
+        return score(self.dataset.task, predicted, self.dataset.targets, self.dataset.groups)
+
+    def curve_values(self) -> list[float]:
+        return [float(self.group_scores(np.concatenate(part)).mean()) for part in self.curve]
+
+    def rates_hz(self) -> dict[str, np.ndarray]:
+        """Mean rate of each neuron over all samples, (n_neurons,) float32 for each layer."""
+        seconds = len(self.dataset) * self.n_steps * self.experiment.dt_s
+        return {name: (spikes / seconds).astype(np.float32) for name, spikes in self.neuron_spikes.items()}
+
+    def row(self, model: str, seconds: float) -> dict[str, Any]:
+        """This model's row."""
+        values = self.group_scores()
+        n, deploy = len(self.dataset), self.experiment.deploy
+        row: dict[str, Any] = {
+            "model": model,
+            "value": float(values.mean()),
+            "ci95": list(bootstrap_ci(values, seed=self.experiment.seed, n_resamples=deploy.n_bootstrap)),
+            "mean_rate_hz": None,
+            "spikes_per_inference": None,
+            "synops_per_inference": None,
+            "seconds": round(seconds, 2),
+            "layers": [],
+        }
+        if self.spikes:
+            row["layers"] = [self._layer(layer, n) for layer in self.spec.layers]
+            total = sum(self.spikes.values()) / n
+            row["spikes_per_inference"] = total
+            row["synops_per_inference"] = sum(self.synops.values()) / n
+            row["mean_rate_hz"] = mean_rate_hz(total, self.spec.n_neurons, self.n_steps, self.experiment.dt_s)
+        return row
+
+    def _layer(self, layer, n: int) -> dict[str, Any]:
+        spikes = self.spikes[layer.name] / n
+        return {
+            "name": layer.name,
+            "neurons": layer.n_neurons,
+            "on_chip": layer is not self.spec.layers[0],
+            "spikes_per_inference": spikes,
+            "mean_rate_hz": mean_rate_hz(spikes, layer.n_neurons, self.n_steps, self.experiment.dt_s),
+            "synops_per_inference": self.synops.get(layer.name, 0) / n,
+        }
+
+
+def skipped(model: str, reason: str) -> dict[str, Any]:
+    """The row of a model that was not run."""
+    empty = ("value", "ci95", "mean_rate_hz", "spikes_per_inference", "synops_per_inference", "seconds")
+    return {"model": model, "skipped": reason, **dict.fromkeys(empty), "layers": []}
+
+
+def agreement(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, Any]:
+    """How far the rates of two models differ, layer by layer.
+
+    Parameters
+    ----------
+    ours, theirs : {layer: (n_neurons,)}
+        Mean rates in Hz.
+    """
+    layers = []
+    for name in ours:
+        a, b = ours[name].astype(np.float64), theirs[name].astype(np.float64)
+        varies = a.std() > 0 and b.std() > 0
+        layers.append({
+            "name": name,
+            "rate_mean_abs_difference_hz": float(np.abs(a - b).mean()),
+            "rate_correlation": float(np.corrcoef(a, b)[0, 1]) if varies else None,
+        })  # fmt: skip
+    return {"layers": layers}

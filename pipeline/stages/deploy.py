@@ -1,0 +1,39 @@
+"""Run every model on the test split: NengoDL against emulated Loihi."""
+
+from __future__ import annotations
+
+
+from pipeline import artifacts
+from pipeline.datasets.constant import constant_predictor
+from pipeline.evaluation import evaluate
+from pipeline.evaluation.command import describe
+from pipeline.evaluation.models import placed_network, raster
+from pipeline.networks import spec_for
+
+
+def run(context) -> None:
+    """Write metrics.json, predictions.npz, rates.npz, trajectory.json and raster.npz."""
+    experiment, dataset = context.experiment, context.dataset
+    spec = spec_for(experiment.network, dataset.image_shape)
+    params = {
+        "ann": context.read_npz("train", artifacts.PARAMS),
+        "hybrid": context.read_npz("finetune", artifacts.PARAMS),
+    }
+    scored = dataset.subset("test").take(experiment.deploy.limit or None)
+    constant = constant_predictor(dataset.subset("train"))
+    result = evaluate(experiment, spec, params, constant, scored)
+    placement = context.read_json("quantize", artifacts.PLACEMENT)
+    result.metrics.update(
+        dataset=describe(dataset, len(scored)),
+        board=experiment.quantize.board,
+        cores=placement["cores"],
+        chips=placement["chips"],
+    )
+    context.write_npz(artifacts.PREDICTIONS, result.predictions)
+    context.write_npz(artifacts.RATES, result.rates)
+    context.write_json(artifacts.TRAJECTORY, result.trajectory)
+    if "loihi-hybrid" in experiment.deploy.models:
+        built = placed_network(experiment, spec, params["hybrid"], probes=True)
+        arrays = raster(experiment, built, scored.images[:1])
+        context.write_npz(artifacts.RASTER, {**arrays, "sample": scored.names[0]})
+    context.write_json(artifacts.METRICS, result.metrics)

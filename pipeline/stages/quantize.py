@@ -1,0 +1,43 @@
+"""Place both spiking networks on cores, check every limit, and write them as integers."""
+
+from __future__ import annotations
+
+from hardware.errors import MisfitError
+from pipeline import artifacts
+from pipeline.evaluation.models import placed_network
+from pipeline.networks import spec_for
+
+MODELS = {"converted": "train", "hybrid": "finetune"}  # model: the stage with its parameters
+
+
+def run(context) -> None:
+    """Write program-<model>.npz, placement.json (of the hybrid) and quantization.json.
+
+    Raises
+    ------
+    MisfitError
+        A limit of the chip or board is broken; the table of violations is printed.
+    """
+    import hardware
+    from hardware.limits import BOARDS
+    from hardware.quantization import quantization_error
+
+    experiment = context.experiment
+    spec = spec_for(experiment.network, context.dataset.image_shape)
+    board = BOARDS[experiment.quantize.board]
+    errors = {}
+    for model, stage in MODELS.items():
+        built = placed_network(experiment, spec, context.read_npz(stage, artifacts.PARAMS))
+        report = hardware.check(built.net, board=board)
+        if report.violations:
+            print(report.table())
+            raise MisfitError(
+                f"{experiment.name}: the {model} network breaks {len(report.violations)} limits of {experiment.quantize.board}, "
+                "listed above; make it smaller, or choose another board with --set quantize.board=NAME"
+            )
+        program = hardware.compile_network(built.net, dt=experiment.dt_s, seed=experiment.seed)
+        context.write_bytes(f"program-{model}.npz", program.to_bytes())
+        errors[model] = quantization_error(built.net)
+    print(f"  {report.cores} cores on {report.chips} chips (lower bound {report.lower_bound_cores} cores)")
+    context.write_json(artifacts.PLACEMENT, report.to_json())
+    context.write_json(artifacts.QUANTIZATION, errors)

@@ -1,0 +1,130 @@
+"""The comparison: counts against Nengo itself, rows that are never dropped."""
+
+import dataclasses
+
+import nengo
+import numpy as np
+import pytest
+
+from hardware.errors import InputError
+from pipeline import experiment as experiments
+from pipeline.evaluation import check_models
+from pipeline.evaluation.models import run_nengo_dl
+from pipeline.evaluation.synops import fan_out
+from pipeline.evaluation.tally import Tally, agreement, skipped
+from pipeline.networks import Layer, build, neurons_for, spec_for
+
+
+def _layer(kind, input_shape, units, kernel, stride, padding):
+    if kind == "dense":
+        return Layer("x", kind, units, input_shape, (units,))
+    reference = {"conv": nengo.Convolution, "conv_transpose": nengo.ConvolutionTranspose}[kind](
+        units, input_shape, kernel_size=(kernel, kernel), strides=(stride, stride), padding=padding
+    )
+    return Layer("x", kind, units, input_shape, reference.output_shape.shape, kernel, stride, padding)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dense", (7,), 5, 1, 1, "valid"),
+        ("conv", (6, 8, 2), 3, 3, 1, "same"),
+        ("conv", (6, 8, 2), 3, 2, 2, "valid"),
+        ("conv", (6, 8, 1), 4, 3, 2, "same"),
+        ("conv", (7, 9, 2), 3, 3, 2, "same"),
+        ("conv", (7, 9, 2), 3, 3, 2, "valid"),
+        ("conv", (5, 5, 1), 2, 5, 1, "valid"),
+        ("conv", (8, 6, 1), 2, 4, 1, "same"),
+        ("conv_transpose", (3, 4, 2), 3, 2, 2, "valid"),
+        ("conv_transpose", (3, 4, 2), 2, 3, 2, "valid"),
+    ],
+)
+def test_fan_out_is_the_column_count_of_nengos_own_matrix(arguments):
+    layer = _layer(*arguments)
+    with nengo.Network() as net:
+        source = nengo.Node(size_in=layer.n_inputs)
+        probe = nengo.Probe(nengo.Node(size_in=layer.n_neurons), synapse=None)
+        nengo.Connection(source, probe.target, synapse=None, transform=layer.transform(np.ones(layer.kernel_shape)))
+        given = nengo.Node(lambda t: np.eye(layer.n_inputs)[int(round(t / 0.001)) - 1])
+        nengo.Connection(given, source, synapse=None)
+    with nengo.Simulator(net, progress_bar=False) as sim:
+        sim.run_steps(layer.n_inputs)
+    # one weight of 1 reaches an output from each input at most, so the sum over outputs is the number of weights
+    np.testing.assert_array_equal(fan_out(layer), np.rint(sim.data[probe].sum(axis=1)))
+
+
+@pytest.fixture(scope="module")
+def small():
+    experiment = experiments.load(
+        "demo-locnet",
+        ["network.filters=[2, 3]", "network.dense=[6]", "finetune.n_steps=12", "finetune.readout_steps=4"],
+    )
+    experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, height=8, width=12))
+    spec = spec_for(experiment.network, (8, 12))
+    images = np.random.default_rng(0).random((3, 8, 12, 1)).astype(np.float32)
+    return experiment, spec, spec.init_params(1), images
+
+
+def test_nengo_dl_counts_equal_nengos(small):
+    experiment, spec, params, images = small
+    (batch,) = run_nengo_dl(experiment, spec, params, "spiking", images)
+    built = build(spec, neurons_for(experiment.neurons, "spiking"), params, experiment.finetune.synapse_s)
+    with built.net:
+        probes = {name: nengo.Probe(layer.neurons) for name, layer in built.layers.items()}
+    for i, image in enumerate(images):
+        built.image.output = image.ravel()
+        with nengo.Simulator(built.net, dt=experiment.dt_s, progress_bar=False) as sim:
+            sim.run_steps(experiment.finetune.n_steps)
+        total, above = 0, None
+        for layer in spec.layers:
+            spikes = sim.data[probes[layer.name]] > 0
+            assert batch.spikes[layer.name][i] == spikes.sum()
+            if above is not None:
+                assert batch.synops[layer.name][i] == (above.sum(axis=0) * fan_out(layer)).sum()
+            above, total = spikes, total + spikes.sum()
+        assert total > 20  # the comparison says something
+        np.testing.assert_allclose(batch.readout[i], sim.data[built.output], atol=1e-4)
+    assert set(batch.synops) == {layer.name for layer in spec.layers[1:]}
+    assert batch.step_spikes.sum() == sum(counts.sum() for counts in batch.spikes.values())
+    for name, counts in batch.neuron_spikes.items():
+        assert counts.sum() == batch.spikes[name].sum()
+
+
+def test_models_are_run_in_their_order_and_unknown_ones_named():
+    assert check_models(["hybrid", "constant"]) == ("constant", "hybrid")
+    with pytest.raises(InputError, match="unknown model 'hybird'; did you mean 'hybrid'"):
+        check_models(["hybird"])
+
+
+def test_a_skipped_row_keeps_every_key_of_a_row(small):
+    experiment, spec, params, images = small
+    from pipeline.datasets import Dataset
+
+    names = np.array(["a", "b", "c"])
+    dataset = Dataset("x", "boxes", images, np.tile(np.float32([0.1, 0.2, 0.6, 0.7]), (3, 1)), names, names, names)
+    tally = Tally(experiment, spec, dataset, 12)
+    for batch in run_nengo_dl(experiment, spec, params, "spiking", images):
+        tally.add(batch)
+    row = tally.row("hybrid", 1.0)
+    assert set(skipped("hybrid", "why")) == set(row) | {"skipped"}
+    assert [layer["name"] for layer in row["layers"]] == [layer.name for layer in spec.layers]
+    assert row["spikes_per_inference"] == pytest.approx(sum(layer["spikes_per_inference"] for layer in row["layers"]))
+    seconds = 12 * experiment.dt_s
+    assert row["mean_rate_hz"] == pytest.approx(row["spikes_per_inference"] / spec.n_neurons / seconds)
+    for name, rates in tally.rates_hz().items():
+        layer = next(layer for layer in row["layers"] if layer["name"] == name)
+        assert rates.mean() == pytest.approx(layer["mean_rate_hz"], rel=1e-5)
+    assert tally.curve_steps == [5, 10, 12]
+    assert tally.curve_values()[-1] == row["value"]
+
+
+def test_agreement_is_zero_distance_and_correlation_one_only_for_equal_rates():
+    rates = {"a": np.array([1.0, 2.0, 4.0]), "silent": np.zeros(3)}
+    same, silent = agreement(rates, rates)["layers"]
+    assert (same["rate_mean_abs_difference_hz"], same["rate_correlation"]) == (0, pytest.approx(1))
+    assert silent["rate_correlation"] is None
+    other = agreement(rates, {"a": np.array([4.0, 2.0, 1.0]), "silent": np.ones(3)})["layers"]
+    assert other[0]["rate_mean_abs_difference_hz"] == pytest.approx(2)
+    assert other[0]["rate_correlation"] < 0 and other[1]["rate_mean_abs_difference_hz"] == 1
+
+
