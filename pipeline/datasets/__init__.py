@@ -78,8 +78,12 @@ def load_for(settings, data: Path, scratch: Path) -> Dataset:
     options = {"image_shape": (settings.height, settings.width), "seed": settings.split_seed}
     if settings.n_groups:
         if not synthetic:
-            raise InputError(f"data.n_groups is for synthetic data; {settings.name} has as many as its folder holds")
-        options["n_images" if settings.name == "synthetic-planes" else "n_volumes"] = settings.n_groups
+            raise InputError(
+                f"data.n_groups is for synthetic data; {settings.name} has as many as its folder holds"
+            )
+        options["n_images" if settings.name == "synthetic-planes" else "n_volumes"] = (
+            settings.n_groups
+        )
     return load(settings.name, scratch if synthetic else data, **options)
 
 

@@ -211,13 +211,13 @@ def draw_plane(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         shape = draw.rectangle if rng.random() < 0.5 else draw.ellipse
         shape((x, y, x + w, y + h), fill=int(rng.integers(90, 210)))
 
-    length = rng.uniform(0.36, 0.72) * width * over
-    tilt, mirror = np.deg2rad(rng.uniform(-14, 14)), rng.choice([-1, 1])
+    length = rng.uniform(0.46, 0.74) * width * over
+    tilt, mirror = np.deg2rad(rng.uniform(-11, 11)), rng.choice([-1, 1])
     turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]) * length
     parts = [(part * [mirror, 1]) @ turn.T for part in _plane_parts(rng)]
     points = np.concatenate(parts)
     room = np.array([width, height]) * over - np.ptp(points, axis=0)
-    place = rng.uniform(0.03, 0.97, size=2) * room - points.min(axis=0)
+    place = rng.uniform(0.16, 0.84, size=2) * room - points.min(axis=0)
     shadow = Image.new("L", picture.size, 0)
     draw_mask = ImageDraw.Draw(shadow)
     body = rng.integers(20, 110)

