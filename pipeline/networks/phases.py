@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 
 import nengo
+from nengo.dists import Choice
 
 from hardware.errors import InputError
 
@@ -78,8 +79,7 @@ def _neuron_type(settings, phase: str) -> nengo.neurons.NeuronType:
         if settings.kind == "lif":
             return nengo_loihi.neurons.LoihiLIF(**lif)
         return nengo_loihi.neurons.LoihiSpikingRectifiedLinear(amplitude=amplitude)
-    return (
-        nengo.LIF(**lif)
-        if settings.kind == "lif"
-        else nengo.SpikingRectifiedLinear(amplitude=amplitude)
-    )
+    at_rest = {"voltage": Choice([0])}  # as on the chip; Nengo's default is a random voltage
+    if settings.kind == "lif":
+        return nengo.LIF(initial_state=at_rest, **lif)
+    return nengo.SpikingRectifiedLinear(amplitude=amplitude, initial_state=at_rest)
