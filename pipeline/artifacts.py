@@ -82,7 +82,9 @@ def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
         for name in sorted(arrays):
             item = io.BytesIO()
             np.lib.format.write_array(item, np.asanyarray(arrays[name]), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), item.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), item.getvalue(), zipfile.ZIP_DEFLATED
+            )
     return buffer.getvalue()
 
 
@@ -169,7 +171,9 @@ class RunFolder:
         for name, entry in outputs.items():
             path = self.path / name
             if not path.is_file():
-                raise CorruptError(f"{path} is missing although {MANIFEST} lists it; run the {self.stage} stage with --force")
+                raise CorruptError(
+                    f"{path} is missing although {MANIFEST} lists it; run the {self.stage} stage with --force"
+                )
             if sha256(path.read_bytes()) != entry["sha256"]:
                 raise CorruptError(
                     f"{path} was changed after the {self.stage} stage wrote it (sha256 differs); run that stage with --force"
@@ -208,7 +212,17 @@ def _describe(path: Path) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ("loihi-cotrain", "numpy", "scipy", "nengo", "nengo-dl", "nengo-loihi", "tensorflow", "tf-keras", "numba"):
+    for name in (
+        "loihi-cotrain",
+        "numpy",
+        "scipy",
+        "nengo",
+        "nengo-dl",
+        "nengo-loihi",
+        "tensorflow",
+        "tf-keras",
+        "numba",
+    ):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -219,6 +233,7 @@ def versions() -> dict[str, str]:
 def git_revision() -> str | None:
     """Revision of the source tree ('+' when it has changes), or None outside a checkout."""
     try:
+
         def git(*arguments):
             return subprocess.run(
                 ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True, timeout=10

@@ -202,7 +202,9 @@ def _build(cls, tree: dict, where: str):
     values = {}
     for key, value in tree.items():
         if key not in types:
-            raise InputError(f"{where}: unknown setting {key!r}{nearest(key, list(types))}; there are {', '.join(types)}")
+            raise InputError(
+                f"{where}: unknown setting {key!r}{nearest(key, list(types))}; there are {', '.join(types)}"
+            )
         values[key] = _convert(value, types[key], f"{where}: {key}", f"{where}.{key}")
     return cls(**values)
 
@@ -215,7 +217,9 @@ def _convert(value, kind, what: str, where: str):
     if get_origin(kind) is Literal:
         allowed = get_args(kind)
         if value not in allowed:
-            raise InputError(f"{what} is {value!r}{nearest(str(value), list(allowed))}; expected one of {', '.join(allowed)}")
+            raise InputError(
+                f"{what} is {value!r}{nearest(str(value), list(allowed))}; expected one of {', '.join(allowed)}"
+            )
         return value
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):

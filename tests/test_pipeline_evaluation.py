@@ -126,5 +126,3 @@ def test_agreement_is_zero_distance_and_correlation_one_only_for_equal_rates():
     other = agreement(rates, {"a": np.array([4.0, 2.0, 1.0]), "silent": np.ones(3)})["layers"]
     assert other[0]["rate_mean_abs_difference_hz"] == pytest.approx(2)
     assert other[0]["rate_correlation"] < 0 and other[1]["rate_mean_abs_difference_hz"] == 1
-
-

@@ -70,7 +70,11 @@ def evaluate(
     runner = _Runner(experiment, spec, params, constant)
     result = Evaluation({})
     rows, rates, curves, spike_curves, shifted_rows = [], {}, {}, {}, []
-    moved = shifted(dataset, experiment.data.shift_fraction, experiment.data.shift_seed) if dataset.task == "boxes" else None
+    moved = (
+        shifted(dataset, experiment.data.shift_fraction, experiment.data.shift_seed)
+        if dataset.task == "boxes"
+        else None
+    )
     started, n_done = time.perf_counter(), 0
     for model in MODELS:
         if model not in wanted or not runner.can(model):

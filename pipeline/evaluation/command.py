@@ -58,7 +58,9 @@ def run(
     if constant is None:
         constant = constant_predictor(everything.subset("train"))
     spec = spec_for(experiment.network, everything.image_shape)
-    say(f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, parameters: {found.source}")
+    say(
+        f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, parameters: {found.source}"
+    )
     result = evaluate(experiment, spec, found.params, constant, scored, say=say)
     result.metrics["split"] = split
     result.metrics["parameters"] = found.source

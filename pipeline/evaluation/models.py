@@ -75,7 +75,9 @@ def run_nengo_dl(
     probes = {}
     if spiking:
         with built.net:
-            probes = {name: nengo.Probe(layer.neurons, label=f"spikes of {name}") for name, layer in built.layers.items()}
+            probes = {
+                name: nengo.Probe(layer.neurons, label=f"spikes of {name}") for name, layer in built.layers.items()
+            }
     size = spec.readout.n_neurons + (spec.n_neurons if spiking else 0)
     minibatch = int(np.clip(PROBE_BYTES / (4 * size * n_steps), 1, min(64, len(images))))
     amplitude = experiment.dt_s * experiment.neurons.rate_scale_hz

@@ -21,9 +21,7 @@ def fan_out(layer: Layer) -> np.ndarray:
     """
     if layer.kind == "dense":
         return np.full(layer.n_inputs, layer.units, np.int64)
-    rows, columns = (
-        _reached(layer, layer.input_shape[axis], layer.output_shape[axis]) for axis in (0, 1)
-    )
+    rows, columns = (_reached(layer, layer.input_shape[axis], layer.output_shape[axis]) for axis in (0, 1))
     per_pixel = np.outer(rows, columns).ravel() * layer.units
     return np.repeat(per_pixel, layer.input_shape[-1]).astype(np.int64)
 

@@ -171,7 +171,9 @@ def _require(need: str, context: Context) -> None:
 
 def _difference(found: dict, wanted: dict, key: str) -> str:
     if key != "settings":
-        return {"dataset": "other data", "upstream": "an earlier run of the stages before it"}.get(key, f"another {key}")
+        return {"dataset": "other data", "upstream": "an earlier run of the stages before it"}.get(
+            key, f"another {key}"
+        )
     for section, value in wanted[key].items():
         old = found[key].get(section)
         if old == value:

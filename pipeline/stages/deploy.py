@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from pipeline import artifacts
 from pipeline.datasets.constant import constant_predictor
 from pipeline.evaluation import evaluate

@@ -18,9 +18,10 @@ def run(context) -> None:
     MisfitError
         A limit of the chip or board is broken; the table of violations is printed.
     """
+    from hardware.quantization import quantization_error
+
     import hardware
     from hardware.limits import BOARDS
-    from hardware.quantization import quantization_error
 
     experiment = context.experiment
     spec = spec_for(experiment.network, context.dataset.image_shape)
