@@ -28,13 +28,10 @@ def box_iou(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     a, b = _finite(predicted, "predicted boxes"), _finite(true, "true boxes")
     if a.shape[-1:] != (4,) or b.shape[-1:] != (4,):
         raise InputError(f"boxes have shapes {a.shape} and {b.shape}: expected (..., 4)")
-    sides = np.clip(
-        np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None
-    )
+    sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)
     area_a = np.clip(a[..., 2:] - a[..., :2], 0, None).prod(axis=-1)
     area_b = np.clip(b[..., 2:] - b[..., :2], 0, None).prod(axis=-1)
-    # An inverted box has negative overlap on an axis at most as often as its own side is negative; its area is 0, so is its overlap.
-    overlap = np.where((area_a > 0) & (area_b > 0), sides.prod(axis=-1), 0.0)
+    overlap = sides.prod(axis=-1)
     union = area_a + area_b - overlap
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
@@ -95,9 +92,7 @@ def bootstrap_ci(
     """
     values = _finite(values, "values")
     if values.ndim != 1 or not len(values):
-        raise InputError(
-            f"values have shape {values.shape}: expected one number per image or volume"
-        )
+        raise InputError(f"values have shape {values.shape}: expected one number per image or volume")
     rng = np.random.default_rng(seed)
     means = values[rng.integers(len(values), size=(n_resamples, len(values)))].mean(axis=1)
     low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))

@@ -49,9 +49,7 @@ def load(name: str, root: str | Path, **options) -> Dataset:
         Synthetic data cannot be written.
     """
     if name not in DATASETS:
-        raise InputError(
-            f"unknown data set {name!r}{_nearest(name, DATASETS)}: choose one of {', '.join(DATASETS)}"
-        )
+        raise InputError(f"unknown data set {name!r}{_nearest(name, DATASETS)}: choose one of {', '.join(DATASETS)}")
     module, function = DATASETS[name]
     loader = getattr(importlib.import_module(f".{module}", __name__), function)
     known = [key for key in inspect.signature(loader).parameters if key != "root"]
@@ -78,12 +76,8 @@ def load_for(settings, data: Path, scratch: Path) -> Dataset:
     options = {"image_shape": (settings.height, settings.width), "seed": settings.split_seed}
     if settings.n_groups:
         if not synthetic:
-            raise InputError(
-                f"data.n_groups is for synthetic data; {settings.name} has as many as its folder holds"
-            )
-        options["n_images" if settings.name == "synthetic-planes" else "n_volumes"] = (
-            settings.n_groups
-        )
+            raise InputError(f"data.n_groups is for synthetic data; {settings.name} has as many as its folder holds")
+        options["n_images" if settings.name == "synthetic-planes" else "n_volumes"] = settings.n_groups
     return load(settings.name, scratch if synthetic else data, **options)
 
 

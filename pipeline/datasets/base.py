@@ -108,8 +108,8 @@ class Dataset:
 def split_by_group(groups: np.ndarray, seed: int) -> np.ndarray:
     """Assign every group to train, validation or test (80/10/10).
 
-    The seeded permutation orders the groups by a hash of seed and name. So a group's place depends on nothing but its own
-    name, and a folder with a few files more or fewer has nearly the same split.
+    The seeded permutation orders the groups by a hash of seed and name. So a group's place depends on nothing but its
+    own name, and a folder with a few files more or fewer has nearly the same split.
 
     Parameters
     ----------
@@ -121,9 +121,7 @@ def split_by_group(groups: np.ndarray, seed: int) -> np.ndarray:
     (n,) str
         All samples of a group are in the same split. From three groups on no split is empty.
     """
-    unique = sorted(
-        set(groups.tolist()), key=lambda g: hashlib.sha256(f"{seed}/{g}".encode()).digest()
-    )
+    unique = sorted(set(groups.tolist()), key=lambda g: hashlib.sha256(f"{seed}/{g}".encode()).digest())
     n_held_out = max(round(HELD_OUT_FRACTION * len(unique)), 1)
     place = {group: "train" for group in unique}
     place.update({group: "validation" for group in unique[n_held_out : 2 * n_held_out]})
@@ -153,9 +151,7 @@ def need_folder(folder: Path, holds: str) -> None:
         )
 
 
-def need_samples(
-    found: int, usable: int, folder: Path, holds: str, rejected: list[Rejected]
-) -> None:
+def need_samples(found: int, usable: int, folder: Path, holds: str, rejected: list[Rejected]) -> None:
     """Raise unless something usable was found in the folder."""
     if not found:
         raise MissingError(

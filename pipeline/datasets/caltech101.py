@@ -63,9 +63,7 @@ def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
     for number in sorted(image_paths.keys() | annotation_paths.keys()):
         name = f"image_{number}"
         image_path = image_paths.get(number, image_folder / f"{name}.jpg")
-        annotation_path = annotation_paths.get(
-            number, annotation_folder / f"annotation_{number}.mat"
-        )
+        annotation_path = annotation_paths.get(number, annotation_folder / f"annotation_{number}.mat")
         path = image_path
         try:
             image, size = read_image(image_path, shape)
@@ -124,9 +122,7 @@ def read_image(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, tuple[in
         raise Unusable(f"the image cannot be read: {one_line(error)}") from None
     except Image.DecompressionBombError as error:
         raise Unusable(f"the image is too large: {one_line(error)}") from None
-    resized = grey.resize(
-        (shape[1], shape[0]), Image.Resampling.BILINEAR
-    )  # antialiased when it shrinks
+    resized = grey.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)  # antialiased when it shrinks
     return 1 - np.asarray(resized, dtype=np.float32) / 255, (grey.height, grey.width)
 
 

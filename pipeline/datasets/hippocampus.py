@@ -84,9 +84,7 @@ def load(
             n_lost = int(mask.sum()) - int(inside.sum())
             if n_lost:
                 size = " x ".join(str(n) for n in box)
-                raise Unusable(
-                    f"{n_lost} labelled voxels lie outside the centred box of {size} voxels"
-                )
+                raise Unusable(f"{n_lost} labelled voxels lie outside the centred box of {size} voxels")
         except Unusable as reason:
             rejected.append(Rejected(name, str(path), str(reason)))
         else:
@@ -116,10 +114,7 @@ def load(
 
 def _volumes(folder: Path) -> dict[str, Path]:
     """NIfTI files of the folder by name; the archive's ``._`` files are none."""
-    matches = (
-        (re.fullmatch(r"(hippocampus_\d+)\.nii(\.gz)?", path.name), path)
-        for path in folder.iterdir()
-    )
+    matches = ((re.fullmatch(r"(hippocampus_\d+)\.nii(\.gz)?", path.name), path) for path in folder.iterdir())
     return {match[1]: path for match, path in matches if match}
 
 
@@ -147,9 +142,7 @@ def read_pair(image_path: Path, label_path: Path) -> tuple[np.ndarray, np.ndarra
     if not np.allclose(image_affine, label_affine, atol=1e-3):
         raise Unusable("image and label lie differently in space (their affines differ)")
     if image.dtype.kind not in "uif" or label.dtype.kind not in "uif":
-        raise Unusable(
-            f"image and label are {image.dtype} and {label.dtype}: expected plain numbers"
-        )
+        raise Unusable(f"image and label are {image.dtype} and {label.dtype}: expected plain numbers")
     if not np.isfinite(image).all():
         raise Unusable("the image holds NaN or infinity")
     if not np.isin(label, LABELS).all():
@@ -181,9 +174,7 @@ def normalise(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """
     p_low, p_high = np.percentile(image, (low, high))
     if not p_high > p_low:
-        raise Unusable(
-            f"the image is flat: its percentiles {low:g} and {high:g} are both {p_low:g}"
-        )
+        raise Unusable(f"the image is flat: its percentiles {low:g} and {high:g} are both {p_low:g}")
     return np.clip((image - p_low) / (p_high - p_low), 0, 1).astype(np.float32)
 
 

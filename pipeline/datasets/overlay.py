@@ -65,15 +65,11 @@ def overlay(
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; choose another folder"
-        ) from None
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another folder") from None
     return path
 
 
-def draw(
-    dataset: Dataset, index: int, predicted: np.ndarray | None = None, zoom: int = 4
-) -> np.ndarray:
+def draw(dataset: Dataset, index: int, predicted: np.ndarray | None = None, zoom: int = 4) -> np.ndarray:
     """One sample, enlarged, with what is marked on it.
 
     Returns

@@ -24,13 +24,9 @@ from hardware.errors import InputError, OutputError
 from . import caltech101, hippocampus
 from .base import Dataset
 
-VERSION = (
-    1  # raise it when the same settings shall give other bytes: old folders are then not used again
-)
+VERSION = 1  # raise it when the same settings shall give other bytes: old folders are then not used again
 COMPLETE = "complete.json"
-MAT_HEADER = b"MATLAB 5.0 MAT-file, made by loihi-cotrain".ljust(
-    116
-)  # SciPy's own holds the time of day
+MAT_HEADER = b"MATLAB 5.0 MAT-file, made by loihi-cotrain".ljust(116)  # SciPy's own holds the time of day
 
 
 def load_planes(
@@ -111,9 +107,7 @@ def ensure(
     """Return the folder that holds a whole synthetic set, making it if it is missing or not as it was made."""
     for key, value, least in (("number of samples", n, 1), ("content_seed", content_seed, 0)):
         if not isinstance(value, int) or value < least:
-            raise InputError(
-                f"synthetic {kind}: {key} is {value!r}, expected a whole number of at least {least}"
-            )
+            raise InputError(f"synthetic {kind}: {key} is {value!r}, expected a whole number of at least {least}")
     parent = Path(root, "synthetic")
     folder = parent / f"{kind}-v{VERSION}-n{n}-s{content_seed}"
     if _is_whole(folder):
@@ -152,8 +146,7 @@ def _is_whole(folder: Path) -> bool:
     try:
         digests = json.loads((folder / COMPLETE).read_text())
         return all(
-            hashlib.sha256((folder / path).read_bytes()).hexdigest() == digest
-            for path, digest in digests.items()
+            hashlib.sha256((folder / path).read_bytes()).hexdigest() == digest for path, digest in digests.items()
         )
     except (OSError, ValueError):
         return False
@@ -179,9 +172,7 @@ def plane_files(n: int, seed: int) -> Iterator[tuple[Path, bytes]]:
         along = np.arange(x0, x1, 4)
         top = mask[:, along].argmax(axis=0)
         bottom = len(mask) - mask[::-1, along].argmax(axis=0)
-        outline = np.array(
-            [np.r_[along, along[::-1]] - x0, np.r_[top, bottom[::-1]] - y0], dtype=np.float64
-        )
+        outline = np.array([np.r_[along, along[::-1]] - x0, np.r_[top, bottom[::-1]] - y0], dtype=np.float64)
         buffer = io.BytesIO()
         box = np.array([[y0, y1, x0, x1]], dtype=np.uint16)
         scipy.io.savemat(buffer, {"box_coord": box, "obj_contour": outline})
@@ -237,9 +228,7 @@ def _sky(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
     rows = np.linspace(rng.uniform(200, 250), rng.uniform(200, 250), height)[:, np.newaxis]
     clouds = rng.normal(0, 14, (rng.integers(3, 6), rng.integers(4, 9))).astype(np.float32)
-    sky = rows + np.asarray(
-        Image.fromarray(clouds).resize((width, height), Image.Resampling.BICUBIC)
-    )
+    sky = rows + np.asarray(Image.fromarray(clouds).resize((width, height), Image.Resampling.BICUBIC))
     if rng.random() < 0.5:
         sky[int(rng.uniform(0.75, 0.95) * height) :] -= rng.uniform(15, 60)
     return np.clip(sky, 0, 255).astype(np.uint8)
@@ -252,9 +241,7 @@ def _plane_parts(rng: np.random.Generator) -> list[np.ndarray]:
     nose = np.stack([0.5 - 1.6 * r + 1.6 * r * np.cos(angle), r * np.sin(angle)], axis=1)
     body = np.concatenate([nose, [[-0.3, r], [-0.5, -0.3 * r], [-0.5, -r]]])
     fin_height, sweep = rng.uniform(0.1, 0.17), rng.uniform(0.02, 0.08)
-    fin = np.array(
-        [[-0.5, -r], [-0.5 - sweep, -r - fin_height], [-0.42 - sweep, -r - fin_height], [-0.33, -r]]
-    )
+    fin = np.array([[-0.5, -r], [-0.5 - sweep, -r - fin_height], [-0.42 - sweep, -r - fin_height], [-0.33, -r]])
     wing_x, wing_drop, wing_back = (
         rng.uniform(-0.02, 0.12),
         rng.uniform(0.05, 0.14),
@@ -272,9 +259,7 @@ def _plane_parts(rng: np.random.Generator) -> list[np.ndarray]:
     parts = [body, fin, wing, tailplane]
     if rng.random() < 0.6:  # an engine below the wing
         turns = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-        parts.append(
-            np.stack([wing_x + 0.05 * np.cos(turns), 1.5 * r + 0.022 * np.sin(turns)], axis=1)
-        )
+        parts.append(np.stack([wing_x + 0.05 * np.cos(turns), 1.5 * r + 0.022 * np.sin(turns)], axis=1))
     return parts
 
 
@@ -294,9 +279,7 @@ def hippocampus_files(n: int, seed: int) -> Iterator[tuple[Path, bytes]]:
 def _nifti(volume: np.ndarray) -> bytes:
     import nibabel
 
-    return nibabel.Nifti1Image(
-        volume, affine=np.eye(4)
-    ).to_bytes()  # voxels of 1 mm, RAS, as Task04's
+    return nibabel.Nifti1Image(volume, affine=np.eye(4)).to_bytes()  # voxels of 1 mm, RAS, as Task04's
 
 
 def draw_tube(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -312,9 +295,7 @@ def draw_tube(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     from scipy.ndimage import gaussian_filter
 
     shape = np.array([rng.integers(32, 37), rng.integers(32, 37), rng.integers(16, 20)])
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1).astype(
-        np.float32
-    )
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1).astype(np.float32)
     grid -= (shape // 2).astype(np.float32)  # the loader keeps 32 x 32 x 16 voxels about here
 
     t = np.linspace(-1, 1, 21)[:, np.newaxis]
@@ -322,21 +303,15 @@ def draw_tube(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     while inside is None or (inside & (np.abs(grid + 0.5) > [16, 16, 8]).any(axis=-1)).any():
         middle = rng.uniform([-5, -3, -1.5], [5, 3, 1.5])
         half_length, bend, lean, rise = rng.uniform([7.5, -5, -3, -2], [10.5, 5, 3, 2])
-        centres = middle + np.concatenate(
-            [bend * (t**2 - 0.4) + lean * t, half_length * t, rise * t], axis=1
-        )
+        centres = middle + np.concatenate([bend * (t**2 - 0.4) + lean * t, half_length * t, rise * t], axis=1)
         radii = rng.uniform(2.6, 3.8) + rng.uniform(0.2, 0.9) * t[:, 0]
         gaps = _distance(grid, centres) / radii
         inside = gaps.min(axis=-1) < 1
-    label = np.where(inside, np.where(gaps.argmin(axis=-1) >= len(t) // 2, 1, 2), 0).astype(
-        np.uint8
-    )
+    label = np.where(inside, np.where(gaps.argmin(axis=-1) >= len(t) // 2, 1, 2), 0).astype(np.uint8)
 
     image = 0.35 + 1.2 * gaussian_filter(rng.normal(0, 1, shape), 3)
     for value in (0.95, 0.95, 0.95, 0.05, 0.05, 0.05):
-        ball = _distance(grid, rng.uniform(-1, 1, (1, 3)) * [15, 15, 8])[..., 0] < rng.uniform(
-            2, 3.5
-        )
+        ball = _distance(grid, rng.uniform(-1, 1, (1, 3)) * [15, 15, 8])[..., 0] < rng.uniform(2, 3.5)
         image[ball] = value
     image[inside] = rng.uniform(0.6, 0.7)  # over the balls: the label is what is seen
     image = gaussian_filter(image, 0.7) + rng.normal(0, 0.05, shape)
