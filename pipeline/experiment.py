@@ -96,7 +96,7 @@ class FinetuneSettings:
 class QuantizeSettings:
     """Placement on the chip."""
 
-    board: choice("kapoho-bay", "nahuku8", "nahuku32", "pohoiki") = "nahuku32"
+    board: choice("kapoho_bay", "nahuku8", "nahuku32", "pohoiki") = "nahuku32"
     prefer: choice("cores", "precision") = "cores"
 
 

@@ -67,7 +67,7 @@ def small():
 
 def test_nengo_dl_counts_equal_nengos(small):
     experiment, spec, params, images = small
-    (batch,) = run_nengo_dl(experiment, spec, params, "spiking", images)
+    (batch,) = run_nengo_dl(experiment, spec, params, "hybrid", images)
     built = build(spec, neurons_for(experiment.neurons, "spiking"), params, experiment.finetune.synapse_s)
     with built.net:
         probes = {name: nengo.Probe(layer.neurons) for name, layer in built.layers.items()}
@@ -103,7 +103,7 @@ def test_a_skipped_row_keeps_every_key_of_a_row(small):
     names = np.array(["a", "b", "c"])
     dataset = Dataset("x", "boxes", images, np.tile(np.float32([0.1, 0.2, 0.6, 0.7]), (3, 1)), names, names, names)
     tally = Tally(experiment, spec, dataset, 12)
-    for batch in run_nengo_dl(experiment, spec, params, "spiking", images):
+    for batch in run_nengo_dl(experiment, spec, params, "hybrid", images):
         tally.add(batch)
     row = tally.row("hybrid", 1.0)
     assert set(skipped("hybrid", "why")) == set(row) | {"skipped"}

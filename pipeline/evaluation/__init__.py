@@ -164,7 +164,7 @@ class _Runner:
                 experiment, built, dataset.images, extras, experiment.deploy.target, tally.n_steps
             )
         else:
-            phase = "ann" if model == "ann" else "spiking"
+            phase = "ann" if model == "ann" else "hybrid"
             batches = models.run_nengo_dl(experiment, spec, params, phase, dataset.images)
         with Progress(f"{model} on {len(dataset)} samples", len(dataset)) as progress:
             for batch in batches:

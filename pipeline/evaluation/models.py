@@ -57,16 +57,15 @@ def flat(images: np.ndarray) -> np.ndarray:
 def run_nengo_dl(
     experiment: Experiment, spec: NetworkSpec, params: Params, phase: str, images: np.ndarray
 ) -> Iterator[Batch]:
-    """Run `phase` ("ann" or "spiking") in NengoDL.
+    """Run `phase` ("ann", or "hybrid" for spikes) in NengoDL.
 
     Parameters
     ----------
     images : (n, height, width, 1) float32
     """
-    from pipeline.compat import import_nengo_dl
+    from pipeline.neurons import nengo_dl  # with builders for the chip's neurons
 
-    nengo_dl = import_nengo_dl()
-    spiking = phase == "spiking"
+    spiking = phase == "hybrid"
     n_steps = experiment.finetune.n_steps if spiking else 1
     built = build(
         spec, neurons_for(experiment.neurons, phase), params, experiment.finetune.synapse_s if spiking else None,
@@ -128,10 +127,9 @@ def loihi_network(experiment: Experiment, spec: NetworkSpec, params: Params, pro
 def placed_network(experiment: Experiment, spec: NetworkSpec, params: Params, probes: bool = False) -> BuiltNetwork:
     """`loihi_network`, cut into blocks for the experiment's board."""
     import hardware
-    from hardware.limits import BOARDS
 
     built = loihi_network(experiment, spec, params, probes)
-    hardware.partition(built.net, board=BOARDS[experiment.quantize.board], prefer=experiment.quantize.prefer)
+    hardware.partition(built.net, board=experiment.quantize.board, prefer=experiment.quantize.prefer)
     return built
 
 

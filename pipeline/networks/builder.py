@@ -8,6 +8,8 @@ from typing import Dict, Optional
 import nengo
 import numpy as np
 
+from hardware.lazy import import_nengo_loihi
+from hardware.lazy import import_nengo_loihi
 from pipeline.networks.phases import LayerNeurons
 from pipeline.networks.spec import Layer, NetworkSpec, Params
 
@@ -69,9 +71,7 @@ def build(
     layers, connections = {}, {}
     with nengo.Network(seed=seed, label=spec.name) as net:
         if loihi:
-            import nengo_loihi
-
-            nengo_loihi.add_params(net)
+            import_nengo_loihi().add_params(net)
         ones = _Ones()
         image = nengo.Node(np.zeros(int(np.prod(spec.input_shape))), label="image")
         source = image

@@ -17,6 +17,8 @@ import nengo
 from nengo.dists import Choice
 
 from hardware.errors import InputError
+from hardware.lazy import import_nengo_loihi
+from hardware.lazy import import_nengo_loihi
 
 PHASES = ("ann", "hybrid", "spiking", "loihi")
 
@@ -74,11 +76,10 @@ def _neuron_type(settings, phase: str) -> nengo.neurons.NeuronType:
 
         return neurons.trainable_type(settings.kind, on_chip, phase, settings.smoothing, lif)
     if on_chip:
-        import nengo_loihi.neurons
-
+        loihi = import_nengo_loihi("neurons")
         if settings.kind == "lif":
-            return nengo_loihi.neurons.LoihiLIF(**lif)
-        return nengo_loihi.neurons.LoihiSpikingRectifiedLinear(amplitude=amplitude)
+            return loihi.LoihiLIF(**lif)
+        return loihi.LoihiSpikingRectifiedLinear(amplitude=amplitude)
     at_rest = {"voltage": Choice([0])}  # as on the chip; Nengo's default is a random voltage
     if settings.kind == "lif":
         return nengo.LIF(initial_state=at_rest, **lif)

@@ -21,15 +21,13 @@ def run(context) -> None:
     from hardware.quantization import quantization_error
 
     import hardware
-    from hardware.limits import BOARDS
 
     experiment = context.experiment
     spec = spec_for(experiment.network, context.dataset.image_shape)
-    board = BOARDS[experiment.quantize.board]
     errors = {}
     for model, stage in MODELS.items():
         built = placed_network(experiment, spec, context.read_npz(stage, artifacts.PARAMS))
-        report = hardware.check(built.net, board=board)
+        report = hardware.check(built.net, board=experiment.quantize.board)
         if report.violations:
             print(report.table())
             raise MisfitError(
