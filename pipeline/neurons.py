@@ -27,7 +27,7 @@ from pipeline.compat import import_nengo_dl, import_tensorflow
 tf = import_tensorflow()
 nengo_dl = import_nengo_dl()
 
-import nengo_loihi.neurons  # noqa: E402  after NengoDL, which it looks for
+import nengo_loihi.neurons  # noqa: E402
 from nengo_dl.neuron_builders import SimNeuronsBuilder, TFNeuronBuilder  # noqa: E402
 
 AT_REST = {"voltage": Choice([0])}
@@ -312,15 +312,15 @@ class _Builder(TFNeuronBuilder):
         if kind == "lif":
             constants["tau_rc_s"] = self._per_neuron("tau_rc")
             constants["tau_ref_s"] = self._per_neuron("tau_ref")
-            constants["smoothing"] = self._per_neuron("smoothing")
+            constants["smoothing"] = self._per_neuron("smoothing", 0.0)
             if "voltage" in self.state_data:
                 constants["min_voltage"] = self._per_neuron("min_voltage")
         self.model = NeuronModel(kind, on_chip, **constants)
         self.scale = tf.constant(self._per_neuron("amplitude"), signals.dtype)
 
-    def _per_neuron(self, attribute):
+    def _per_neuron(self, attribute, *default):
         """One number if all operators agree, else an array (n_neurons,)."""
-        values = [getattr(op.neurons, attribute) for op in self.ops]
+        values = [getattr(op.neurons, attribute, *default) for op in self.ops]
         if len(set(values)) == 1:
             return values[0]
         return np.repeat(values, [op.J.shape[0] for op in self.ops])
@@ -339,14 +339,20 @@ class _HybridBuilder(_Builder):
         return (output,) + state
 
 
+def _builder(kind: str, on_chip: bool, phase: str) -> type:
+    base = _HybridBuilder if phase == "hybrid" else _RateBuilder
+    return type(base.__name__, (base,), {"key": (kind, on_chip, phase)})
+
+
 def _register() -> None:
-    own = {HybridLIF, HybridRectified, HybridLoihiLIF, HybridLoihiRectified, LoihiLIFRate, LoihiRectifiedRate}
+    builders = SimNeuronsBuilder.TF_NEURON_IMPL
     for key, neuron_class in TYPES.items():
-        if neuron_class in own:
-            base = _HybridBuilder if key[2] == "hybrid" else _RateBuilder
-            SimNeuronsBuilder.TF_NEURON_IMPL[neuron_class] = type(
-                f"{neuron_class.__name__}Builder", (base,), {"key": key}
-            )
+        if neuron_class not in builders:
+            builders[neuron_class] = _builder(*key)
+    # nengo-loihi registers the builders of nengo-extras, if it was not imported before NengoDL; these need neither
+    nengo_loihi.neurons.install_dl_builders.installed = True
+    builders[nengo_loihi.neurons.LoihiLIF] = _builder("lif", True, "hybrid")
+    builders[nengo_loihi.neurons.LoihiSpikingRectifiedLinear] = _builder("rectified", True, "hybrid")
 
 
 _register()
