@@ -72,7 +72,12 @@ class TrainSettings:
     epochs: int = 50
     batch_size: int = 32
     learning_rate: float = 1e-3
-    loss: choice("mse", "mae", "huber", "bce-dice") = "mse"
+    schedule: choice("constant", "cosine") = "cosine"  # of the learning rate; cosine ends at a hundredth
+    loss: choice("mse", "mae", "huber", "giou", "bce-dice") = "mse"
+    rate_weight: float = 0.0  # of the penalty on firing rates outside the range below, per layer
+    rate_min_hz: float = 0.0
+    rate_max_hz: float = 250.0  # the paper's target is a range of no width
+    clip_norm: float = 0.0  # largest norm of a gradient (0: any)
     augment: bool = True
     patience: int = 0  # epochs without a better validation metric before stopping (0: never)
 
@@ -85,6 +90,11 @@ class FinetuneSettings:
     epochs: int = 7
     batch_size: int = 16
     learning_rate: float = 1e-4
+    schedule: choice("constant", "cosine") = "cosine"
+    rate_weight: float = 0.0
+    rate_min_hz: float = 0.0
+    rate_max_hz: float = 250.0
+    clip_norm: float = 1.0
     n_steps: int = 60
     readout_steps: int = 30  # the prediction is the mean readout over the last of the steps
     synapse_s: float = 0.002  # Lowpass on every connection between spiking layers
@@ -142,7 +152,10 @@ _POSITIVE = {
     "height", "width", "kernel", "pool_kernel", "bottleneck_layers", "epochs", "batch_size", "n_steps", "readout_steps",
     "rate_scale_hz", "tau_rc_s", "learning_rate", "dt_s", "n_bootstrap",
 }  # fmt: skip
-_NOT_NEGATIVE = {"limit", "patience", "n_groups", "tau_ref_s", "synapse_s", "smoothing", "seed", "shift_fraction"}
+_NOT_NEGATIVE = {
+    "limit", "patience", "n_groups", "tau_ref_s", "synapse_s", "smoothing", "seed", "shift_fraction",
+    "rate_weight", "rate_min_hz", "rate_max_hz", "clip_norm",
+}  # fmt: skip
 
 
 def names() -> list[str]:
@@ -250,5 +263,10 @@ def _check(experiment: Experiment) -> None:
             if isinstance(value, tuple) and any(isinstance(v, int) and v <= 0 for v in value):
                 raise InputError(f"{prefix}{f.name} is {list(value)}; expected widths above 0")
     tune = experiment.finetune
+    for section in (experiment.train, tune):
+        if section.rate_min_hz > section.rate_max_hz:
+            raise InputError(
+                f"rate_min_hz is {section.rate_min_hz:g}; expected at most rate_max_hz, {section.rate_max_hz:g}"
+            )
     if tune.readout_steps > tune.n_steps:
         raise InputError(f"finetune.readout_steps is {tune.readout_steps}; expected at most n_steps, {tune.n_steps}")

@@ -1,0 +1,88 @@
+"""What a trainer is given, and what it has to offer. `loop` does the rest, whichever it is."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hardware.errors import InputError
+from pipeline.experiment import NeuronSettings
+from pipeline.networks import NetworkSpec, Params
+from pipeline.training.scaling import TargetScaler
+
+# name -> (module, class)
+BACKENDS = {"nengo-dl": ("pipeline.training.nengo_dl_backend", "NengoDLBackend")}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, apart from data and parameters."""
+
+    spec: NetworkSpec
+    neurons: NeuronSettings
+    phase: str  # "ann" or "hybrid"
+    scaler: TargetScaler
+    loss: str  # a key of losses.LOSSES
+    batch_size: int
+    rate_weight: float = 0.0
+    rate_min_hz: float = 0.0
+    rate_max_hz: float = 250.0
+    clip_norm: float = 0.0  # 0: not clipped
+    dt_s: float = 0.001
+    n_steps: int = 1  # of a presentation; 1 for rates
+    readout_steps: int = 1
+    synapse_s: float = 0.0  # 0: none
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one training step tells."""
+
+    loss: float  # with the penalty on rates
+    rates_hz: np.ndarray  # mean rate of each layer in this batch
+
+
+class Backend(Protocol):
+    """A trainer. Made with (job, params): `params` are those of the standardised network."""
+
+    def train_step(self, images: np.ndarray, targets: np.ndarray, learning_rate: float) -> StepResult:
+        """One step of Adam.
+
+        Parameters
+        ----------
+        images : (batch_size, height, width, 1) float32
+        targets : (batch_size, size) float32
+            Standardised.
+        """
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Standardised predictions (n, size) for any number of images: the mean readout of the last steps."""
+
+    def params(self) -> Params:
+        """The parameters as they are now, of the standardised network."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that changes in training, the optimizer's moments included."""
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to a `state`."""
+
+    def close(self) -> None: ...
+
+
+def make_backend(name: str, job: Job, params: Params) -> Backend:
+    """The trainer that `train.backend` or `finetune.backend` names, with its first parameters.
+
+    Raises
+    ------
+    InputError
+        No trainer has that name.
+    """
+    if name not in BACKENDS:
+        raise InputError(f"backend is {name!r}; there are {', '.join(BACKENDS)}")
+    module, cls = BACKENDS[name]
+    return getattr(importlib.import_module(module), cls)(job, params)

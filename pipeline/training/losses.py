@@ -1,0 +1,87 @@
+"""Losses as functions of tensors; every trainer uses these.
+
+Predictions of boxes and their targets are standardised (see `scaling`); predictions of masks are logits.
+"""
+
+from __future__ import annotations
+
+from pipeline.compat import import_tensorflow
+from pipeline.training.scaling import TargetScaler
+
+tf = import_tensorflow()
+
+BOX_LOSSES = ("mse", "mae", "huber", "giou")
+MASK_LOSSES = ("bce-dice",)
+LOSSES = {"boxes": BOX_LOSSES, "masks": MASK_LOSSES}  # by task
+
+
+def task_loss(name: str, prediction, target, scaler: TargetScaler):
+    """The loss of one batch.
+
+    Parameters
+    ----------
+    name : str
+        "mse", "mae", "huber" or "giou" of boxes; "bce-dice" of masks.
+    prediction, target : tf.Tensor
+        (n_samples, size).
+    scaler : TargetScaler
+        Takes standardised boxes back to fractions of the image, which "giou" needs.
+
+    Returns
+    -------
+    tf.Tensor
+        Scalar.
+    """
+    if name == "bce-dice":
+        return 0.5 * binary_cross_entropy(prediction, target) + 0.5 * dice_loss(prediction, target)
+    error = prediction - target
+    if name == "mse":
+        return tf.reduce_mean(error**2)
+    if name == "mae":
+        return tf.reduce_mean(tf.abs(error))
+    if name == "huber":  # quadratic up to one standard deviation
+        size = tf.abs(error)
+        return tf.reduce_mean(tf.where(size < 1, 0.5 * error**2, size - 0.5))
+    return giou_loss(scaler.restore(prediction), scaler.restore(target))
+
+
+def binary_cross_entropy(logits, target):
+    """Mean over all pixels."""
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits))
+
+
+def dice_loss(logits, target):
+    """1 - 2 sum(p t) / (sum(p) + sum(t)), summed over the whole batch.
+
+    Slices without the object have no Dice of their own; within a batch they count through sum(p).
+    """
+    probability = tf.sigmoid(logits)
+    overlap = 2 * tf.reduce_sum(probability * target)
+    return 1 - (overlap + 1) / (tf.reduce_sum(probability) + tf.reduce_sum(target) + 1)
+
+
+def giou_loss(prediction, target):
+    """1 - generalised IoU of boxes [y0, x0, y1, x1] (Rezatofighi et al. 2019, algorithm 1), mean over the batch."""
+
+    def area(low, high):
+        return tf.reduce_prod(tf.maximum(high - low, 0), axis=-1)
+
+    low, high = prediction[:, :2], prediction[:, 2:]
+    low, high = tf.minimum(low, high), tf.maximum(low, high)
+    target_low, target_high = target[:, :2], target[:, 2:]
+    overlap = area(tf.maximum(low, target_low), tf.minimum(high, target_high))
+    union = area(low, high) + area(target_low, target_high) - overlap
+    hull = area(tf.minimum(low, target_low), tf.maximum(high, target_high))
+    return tf.reduce_mean(1 - overlap / (union + 1e-9) + (hull - union) / (hull + 1e-9))
+
+
+def rate_penalty(rates, minimum, maximum):
+    """Mean squared distance of neurons' rates from the range [minimum, maximum]; a target is a range of no width.
+
+    Parameters
+    ----------
+    rates : tf.Tensor
+        (n_samples, n_neurons), each the mean over a presentation; in the unit of `minimum` and `maximum`.
+    """
+    outside = tf.maximum(rates - maximum, 0) + tf.maximum(minimum - rates, 0)
+    return tf.reduce_mean(outside**2)
