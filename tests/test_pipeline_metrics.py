@@ -68,8 +68,8 @@ def test_bootstrap_equals_scipys_percentile_interval():
     theirs = scipy.stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=20000, rng=np.random.default_rng(4)
     ).confidence_interval
-    # A quantile at 0.025 of 20000 draws has a standard error of sqrt(p (1 - p) / n) / density, and the density of a normal
-    # there is 0.058 / sd: 0.019 sd of the mean. Two such, four standard errors: 0.11 sd.
+    # A quantile at 0.025 of 20000 draws has a standard error of sqrt(p (1 - p) / n) / density, and the density of a
+    # normal there is 0.058 / sd: 0.019 sd of the mean. Two such, four standard errors: 0.11 sd.
     assert ours == pytest.approx(theirs, abs=0.11 * values.std() / np.sqrt(72))
 
 

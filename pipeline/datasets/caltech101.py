@@ -148,7 +148,8 @@ def read_box(path: Path, size: tuple[int, int]) -> np.ndarray:
     import scipy.io
 
     try:
-        annotation = scipy.io.loadmat(path, variable_names=["box_coord"])
+        with open(path, "rb") as file:
+            annotation = scipy.io.loadmat(file)  # all of it, so that a truncated file shows
     except FileNotFoundError:
         raise Unusable("the annotation is missing") from None
     except Exception as error:  # noqa: BLE001  (a damaged .mat file makes SciPy raise nearly anything)

@@ -22,7 +22,7 @@ import numpy as np
 from hardware.errors import InputError, OutputError
 
 from . import caltech101, hippocampus
-from .base import Dataset
+from .base import Dataset, check_image_shape
 
 VERSION = 1  # raise it when the same settings shall give other bytes: old folders are then not used again
 COMPLETE = "complete.json"
@@ -52,6 +52,7 @@ def load_planes(
     OutputError
         The files cannot be written.
     """
+    check_image_shape(image_shape)  # before any work
     folder = ensure(root, "planes", n_images, content_seed, plane_files)
     return caltech101.load(folder, image_shape=image_shape, seed=seed).with_name("synthetic-planes")
 
@@ -88,6 +89,7 @@ def load_hippocampus(
     OutputError
         The files cannot be written.
     """
+    check_image_shape(image_shape)
     folder = ensure(root, "hippocampus", n_volumes, content_seed, hippocampus_files)
     data = hippocampus.load(folder, image_shape=image_shape, n_slices=n_slices, seed=seed)
     return data.with_name("synthetic-hippocampus")
