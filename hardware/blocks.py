@@ -27,7 +27,7 @@ def owners(net):
 
 
 @contextlib.contextmanager
-def _undisturbed():
+def undisturbed():
     """Neither the global random state nor the user's warnings change because somebody looks at a network."""
     state = np.random.get_state()
     try:
@@ -58,7 +58,7 @@ def build_uncut(net, dt_s: float = 0.001, precompute=None):
     model = builder.Model(dt=dt_s)
     model.validation_level = builder.ValidationLevel.NONE
     try:
-        with _undisturbed():
+        with undisturbed():
             seed_network(net, seeds=model.seeds, seeded=model.seeded)
             model.split = splitter.Split(net, precompute=precompute, remove_passthrough=True)
             build_network(model, net)
@@ -76,9 +76,7 @@ def build_uncut(net, dt_s: float = 0.001, precompute=None):
 def cut(model):
     """Cut the blocks of an uncut ``model`` in place, one per core; return {uncut block: {block: compartments}}."""
     split_blocks = import_nengo_loihi("builder.split_blocks")
-    with _undisturbed():
+    with undisturbed():
         block_map = split_blocks.split_model(model)
-    model.block_comp_map = {
-        block: members for parts in block_map.values() for block, members in parts.items()
-    }
+    model.block_comp_map = {block: members for parts in block_map.values() for block, members in parts.items()}
     return block_map

@@ -119,9 +119,7 @@ def axis_of(transform, axis):
         first.append(hits[0][0] if hits else 0)
         count.append(len(hits))
         position.append(hits[0][1] if hits else 0)
-    return Axis(
-        n_in, n_out, tuple(first), tuple(count), tuple(position), 1 if transpose else stride
-    )
+    return Axis(n_in, n_out, tuple(first), tuple(count), tuple(position), 1 if transpose else stride)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +164,10 @@ class ConvGeometry:
             axons = max(len(r) for _, r in row_kinds) * max(len(k) for _, k in col_kinds)
             total = n_filter_blocks * self.rows.fan_out(self.rows.n_in, h, False)
             total *= self.cols.fan_out(self.cols.n_in, w, False)
-        filters = {min(c, self.n_filters), self.n_filters - (n_filter_blocks - 1) * min(c, self.n_filters)}
+        filters = {
+            min(c, self.n_filters),
+            self.n_filters - (n_filter_blocks - 1) * min(c, self.n_filters),
+        }
         bits = max(
             self._bits(row, col, f)
             for row, col, f in itertools.product(self.rows.profiles(h), self.cols.profiles(w), filters)
@@ -205,7 +206,10 @@ class ConvGeometry:
         """Whether every block of ``shape`` starts all its axons at a multiple of ``multiple`` compartments."""
         h, w, c = self.spatial(shape)
         n_filter_blocks = -(-self.n_filters // c)
-        for n_filters in {min(c, self.n_filters), self.n_filters - (n_filter_blocks - 1) * min(c, self.n_filters)}:
+        for n_filters in {
+            min(c, self.n_filters),
+            self.n_filters - (n_filter_blocks - 1) * min(c, self.n_filters),
+        }:
             step = n_filters if self.channels_last else 1
             if step % multiple == 0:
                 continue

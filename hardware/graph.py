@@ -86,7 +86,11 @@ class Synapses:
             per_block = np.bincount(owner, minlength=cut.n_blocks)
             axons, total = int(per_block.max()), int(per_block.sum())
         if self.conv is not None:
-            return axons, 0, total  # the user's cut runs across the image: sharing of weights is not predicted
+            return (
+                axons,
+                0,
+                total,
+            )  # the user's cut runs across the image: sharing of weights is not predicted
         bits = np.bincount(owner, axon_bits(counts, bits_per_weight), cut.n_blocks)
         return axons, int(bits.max()), total
 

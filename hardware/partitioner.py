@@ -78,9 +78,7 @@ def lower_bound(layer, chip) -> int:
             return blocks  # every block gets all of them: it does not fit at all
         while blocks < layer.n:
             n = -(-layer.n // blocks)
-            bits = sum(
-                int(g.synapse.n_axons * axon_bits(n, g.synapse.synapse_cfg.real_weight_bits)) for g in dense
-            )
+            bits = sum(int(g.synapse.n_axons * axon_bits(n, g.synapse.synapse_cfg.real_weight_bits)) for g in dense)
             if bits <= chip.synapse_bits:
                 break
             blocks += 1
@@ -128,7 +126,11 @@ def _incoming(group, n):
         return each[0][channel], each[1][channel], np.full(n, float(len(filters)))
     if group.dense:
         stacked = np.vstack(weights)
-        return np.abs(stacked).max(axis=0), np.square(stacked).sum(axis=0), np.full(n, float(len(stacked)))
+        return (
+            np.abs(stacked).max(axis=0),
+            np.square(stacked).sum(axis=0),
+            np.full(n, float(len(stacked))),
+        )
     _, target = group.reach
     flat = np.concatenate([w.ravel() for w in weights]) if weights else np.zeros(0)
     peak = np.zeros(n)

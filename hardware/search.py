@@ -262,7 +262,10 @@ class Search:
                 open_layers, cuts = open_layers + [i], np.column_stack([cuts, row])
             keep = self._cheapest(cuts, total_cost[row, old])
             state = _State(
-                open_layers, cuts[keep], total_cost[row, old][keep], state.history + [(i, row[keep], old[keep])]
+                open_layers,
+                cuts[keep],
+                total_cost[row, old][keep],
+                state.history + [(i, row[keep], old[keep])],
             )
         best, at = {}, 0  # one state is left: nothing is open
         for layer, chosen, before in reversed(state.history):
