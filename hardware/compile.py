@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -52,10 +53,10 @@ def program_from_model(model) -> Program:
         raise InputError("the network has nothing on the chip: put an ensemble there, or run it with nengo itself")
     for block in blocks:
         _refuse(block)
-    block_layer, layers, order = _layers(model, blocks)
+    block_layer, layers, neuron, order = _layers(model, blocks)
 
     arrays = _compartments(blocks)
-    arrays["order"] = order
+    arrays["neuron"], arrays["order"] = neuron, order
     arrays["block_layer"] = block_layer
     arrays["input_size"] = [i.n_neurons for i in inputs]
     arrays.update(_scheduled(inputs))
@@ -103,7 +104,7 @@ def _layers(model, blocks):
                 ensemble_of[block] = obj
     channels_first = _channels_first_shapes(model)
 
-    layers, block_layer, order = [], [], []
+    layers, block_layer, neuron, order = [], [], [], []
     for block in blocks:
         ids = np.asarray(list(model.block_comp_map.get(block, range(block.n_neurons))), dtype=np.int64)
         ensemble = ensemble_of.get(block)
@@ -114,6 +115,7 @@ def _layers(model, blocks):
                 label = ensemble.label or f"ensemble{len(layers)}"
             layers.append(label)
         block_layer.append(len(layers) - 1)
+        neuron.append(ids)
         if ensemble in channels_first:
             n_channels, n_pixels = channels_first[ensemble]
             ids = (ids % n_pixels) * n_channels + ids // n_pixels
@@ -122,7 +124,7 @@ def _layers(model, blocks):
     for k, label in enumerate(layers):
         seen[label] += 1
         layers[k] = label if seen[label] == 1 else f"{label}#{seen[label]}"
-    return block_layer, layers, np.concatenate(order)
+    return block_layer, layers, np.concatenate(neuron), np.concatenate(order)
 
 
 def _channels_first_shapes(model):
@@ -245,3 +247,87 @@ def _probe(probe, start) -> ProgramProbe:
         weights=tuple(None if w is None else np.array(w) for w in probe.weights),
         reindexing=None if probe.reindexing is None else np.asarray(probe.reindexing),
     )
+
+
+@dataclass(frozen=True)
+class HostLinks:
+    """How a built nengo_loihi.Simulator joins the chip to Nengo's simulators on the host.
+
+    Attributes
+    ----------
+    host_pre, host : nengo.Simulator or None
+        What feeds the chip, and what the chip feeds; all in `host` when the host waits for the chip in every step.
+    senders : dict of {nengo.Process: int}
+        Processes of nodes on the host that send spikes → index of the input.
+    receivers : list of (int, nengo.Node)
+        Index of the probe → node on the host that gets its values.
+    probes : dict of {nengo.Probe: (int, callable)}
+        The user's probes on the chip → index of the probe, and a function that filters its (n_steps, size) data.
+    scheduled : bool
+        Whether the host part runs for all steps before and after the chip ("precompute").
+    """
+
+    host_pre: object
+    host: object
+    senders: dict
+    receivers: list
+    probes: dict
+    scheduled: bool
+
+
+def host_links(sim) -> HostLinks:
+    """Read a `nengo_loihi.Simulator`."""
+    model = sim.model
+    inputs = list(model.inputs)
+    loihi_probes = {p: i for i, p in enumerate(model.probes)}
+    probe_filter = import_nengo_loihi("probe").ProbeFilter
+
+    def filtered(loihi_probe):
+        return lambda data: probe_filter(dt=model.dt)(loihi_probe, data)
+
+    chip_probes = [p for p in model.nengo_probes if p not in model.chip2host_params]
+    targets = {p: model.objs[p]["out"] for p in chip_probes}
+    return HostLinks(
+        host_pre=sim.sims.get("host_pre"),
+        host=sim.sims.get("host"),
+        senders={
+            send.output: inputs.index(model.spike_targets[receive])
+            for send, receive in model.host2chip_senders.items()
+        },
+        receivers=[
+            (loihi_probes[model.objs[probe]["out"]], node) for probe, node in model.chip2host_receivers.items()
+        ],
+        probes={p: (loihi_probes[t], filtered(t)) for p, t in targets.items()},
+        scheduled=bool(sim.precompute),
+    )
+
+
+def set_interface(sim, interface) -> None:
+    """Let a `nengo_loihi.Simulator` run on `interface` in the place of its own emulator."""
+    sim.sims["emulator"] = interface
+    sim._runner.emulator = interface
+
+
+def fresh_runner(sim, interface) -> None:
+    """Start a `nengo_loihi.Simulator` anew on `interface`: time, probes and host at their initial values."""
+    simulator = import_nengo_loihi("simulator")
+    for name in ("host_pre", "host"):
+        if name in sim.sims:
+            sim.sims[name].reset()
+    sim.sims["emulator"] = interface
+    for spike_input in sim.model.inputs:
+        for t in set(spike_input.spikes) - spike_input.permanent:
+            del spike_input.spikes[t]
+    sim._runner = simulator.StepRunner(sim.model, sim.sims, sim.precompute, sim.timers)
+    sim._n_steps, sim._time = 0, 0
+    sim.clear_probes()
+
+
+def reference_interface(sim, seed):
+    """A new emulator of nengo-loihi's own for a built simulator."""
+    return import_nengo_loihi("emulator").EmulatorInterface(sim.model, seed=seed)
+
+
+def learned_weights(model):
+    """The arrays that on-chip learning changes."""
+    return [w for block in model.blocks for s in block.synapses if s.learning for w in s.weights]

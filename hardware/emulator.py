@@ -112,6 +112,15 @@ class Emulator:
     def new_counts(self) -> np.ndarray:
         return np.zeros(self.n_places, dtype=np.int64)
 
+    def layer_counts(self, counts: np.ndarray, layer: int) -> np.ndarray:
+        """Spikes of each neuron of a layer, in the order of its ensemble."""
+        p = self.program
+        first, last = np.searchsorted(p.block_layer, [layer, layer + 1])
+        mine = slice(p.block_start[first], p.block_start[last])
+        out = np.zeros(int(self.layout.layer_size[layer]), dtype=np.int64)
+        out[p.neuron[mine]] = counts[self.place[mine]]
+        return out
+
     def noise(self, rng: np.random.RandomState, n_steps: int) -> np.ndarray:
         """(n_steps, n_noisy) int32; the reference draws for every compartment, so this does, too."""
         if not self._noisy.size:

@@ -39,6 +39,7 @@ ARRAYS = {
     "noise_exp": "int32",  # noise is (uniform(-127, 127) + offset) * 2**(exp - 7)
     "noise_offset": "int32",
     "noise_at_membrane": "bool",  # added to the membrane input rather than to the synaptic input
+    "neuron": "int32",  # index within the ensemble
     "order": "int32",  # place within the layer, pixel by pixel with the channels together
     # per block
     "block_start": "int64",  # (n_blocks + 1,) first compartment

@@ -1,0 +1,98 @@
+"""Sums of floats that may be taken in any order, because none of them rounds.
+
+Spikes have one height c, so a convolution of spikes adds products c·w. Where every such product, and every sum of them
+that can occur, is a multiple of one power of two and less than 2^53 times that power, float64 holds all of them exactly;
+then adding only where there is a spike gives the same bits as the matrix product over all inputs. With weights that
+were float32 this is nearly always so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from nengo import Convolution
+from numba import njit
+
+_MANTISSA = 53
+
+
+def lowest_bit(values: np.ndarray) -> np.ndarray:
+    """Exponent of the lowest set bit of each float (of 0: a large number)."""
+    values = np.asarray(values, dtype=np.float64)
+    mantissa, exponent = np.frexp(values)
+    integer = np.abs(mantissa * 2.0**_MANTISSA).astype(np.int64)
+    _, low = np.frexp((integer & -integer).astype(np.float64))
+    return np.where(values == 0, 4096, exponent - _MANTISSA + low - 1)
+
+
+def sums_are_exact(weights: np.ndarray, c: float) -> bool:
+    """Whether all sums of the products ``c * weights``, each used at most once, are exact in float64.
+
+    Parameters
+    ----------
+    weights : (n_terms, n_sums) float array
+    """
+    if not np.isfinite(weights).all() or not np.isfinite(c):
+        return False
+    lowest = int(lowest_bit(weights).min()) + int(lowest_bit(np.array(c)))
+    largest = np.abs(weights).sum(axis=0).max(initial=0.0) * abs(c) * (1 + 1e-9)
+    return bool(largest < 2.0 ** (_MANTISSA + lowest)) and lowest > -1000
+
+
+class ExactConvolution:
+    """A 2-D convolution of spikes, channels last, that visits only the spikes.
+
+    `add` returns False where exactness is not proven; the caller then uses nengo's own operator.
+    """
+
+    def __init__(self, op, weights):
+        conv = op.conv
+        self.weights = np.ascontiguousarray(weights, dtype=np.float64)
+        self.supported = isinstance(conv, Convolution) and conv.dimensions == 2 and conv.channels_last
+        self.known = {}
+        if not self.supported:
+            return
+        (rows, cols), (out_rows, out_cols) = conv.input_shape.spatial_shape, conv.output_shape.spatial_shape
+        (kr, kc), (sr, sc) = conv.kernel_size, conv.strides
+        pad = (0, 0)
+        if conv.padding == "same":  # as nengo._vendor.npconv2d
+            pad = tuple(
+                max((o - 1) * s + k - n, 0) // 2 for o, s, k, n in ((out_rows, sr, kr, rows), (out_cols, sc, kc, cols))
+            )
+        self.geometry = np.array([cols, conv.input_shape.n_channels, out_rows, out_cols, sr, sc, *pad], dtype=np.int64)
+        self.scratch = None
+
+    def add(self, x, y) -> bool:
+        """y += convolution of x, if x holds zeros and one other value only; else do nothing and return False."""
+        if not self.supported:
+            return False
+        spikes = np.flatnonzero(x)
+        if not spikes.size:
+            return True
+        c = x[spikes[0]]
+        if c not in self.known:
+            kernel = self.weights
+            self.known[c] = sums_are_exact(kernel.reshape(-1, kernel.shape[-1]), c)
+        if not self.known[c] or not (x[spikes] == c).all():
+            return False
+        total = np.zeros(y.size)
+        _scatter(spikes, c, self.weights, self.geometry, total)
+        y += total
+        return True
+
+
+@njit(nogil=True, cache=True)
+def _scatter(spikes, c, kernel, geometry, total):
+    cols, channels, out_rows, out_cols, sr, sc, pr, pc = geometry
+    kr, kc, _, filters = kernel.shape
+    for spike in spikes:
+        channel = spike % channels
+        row, col = spike // channels // cols + pr, spike // channels % cols + pc
+        for i in range(kr):
+            if row < i or (row - i) % sr or (row - i) // sr >= out_rows:
+                continue
+            for j in range(kc):
+                if col < j or (col - j) % sc or (col - j) // sc >= out_cols:
+                    continue
+                at = ((row - i) // sr * out_cols + (col - j) // sc) * filters
+                for f in range(filters):
+                    total[at + f] += c * kernel[i, j, channel, f]
