@@ -32,7 +32,7 @@ ARCHIVES = ".download"  # folder of the archives, below the data folder; emptied
 CHUNK_BYTES = 1 << 18
 MEGABYTE = 10**6
 TIMEOUT_S = 60.0  # of one connection or read
-RETRY_AFTER_S = (1.0, 3.0, 10.0, 30.0)  # pauses between attempts that bring nothing
+RETRY_AFTER_S = (1.0, 3.0, 10.0)  # pauses between attempts that bring nothing
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ SOURCES = (
 )
 
 
-def main(data_dir: Path, sources: tuple[Source, ...] = SOURCES, say=print) -> None:
+def main(data_dir: Path, sources: tuple[Source, ...] | None = None, say=print) -> None:
     """Download and verify both data sets; what is there and whole is left alone.
 
     Parameters
@@ -123,6 +123,7 @@ def main(data_dir: Path, sources: tuple[Source, ...] = SOURCES, say=print) -> No
     data_dir : Path
         Made if need be.
     sources : tuple of Source
+        `SOURCES` by default.
     say : Callable
         Takes each line of what is done.
 
@@ -137,7 +138,7 @@ def main(data_dir: Path, sources: tuple[Source, ...] = SOURCES, say=print) -> No
         The folder cannot be written.
     """
     data_dir = Path(data_dir)
-    for source in sources:
+    for source in SOURCES if sources is None else sources:
         folder = data_dir / source.folder
         if folder.exists() and not (folder / COMPLETE).exists():
             say(f"{folder}: put there by other means, left as it is (move it away to fetch it anew)")
@@ -188,7 +189,7 @@ def fetch(source: Source, folder: Path, say=print) -> Path:
     # A part of another version of the file shows only in the checksum: then once more, from the start.
     for resumed in (part.exists() and part.stat().st_size > 0, False):
         say(f"{source.url}{' (going on)' if resumed else ''}")
-        _download(source, part)
+        _download(source, part, say)
         algorithm, expected = source.checksum
         digest = _digest(part, algorithm)
         if digest == expected:
@@ -203,7 +204,7 @@ def fetch(source: Source, folder: Path, say=print) -> Path:
     )
 
 
-def _download(source: Source, part: Path) -> None:
+def _download(source: Source, part: Path, say) -> None:
     """Append to `part` until it is as long as the server says, through broken connections."""
     pauses = iter(RETRY_AFTER_S)
     while True:
@@ -230,6 +231,7 @@ def _download(source: Source, part: Path) -> None:
                 f"cannot download {source.url}: {problem}; {arrived / MEGABYTE:.1f} MB are kept, "
                 "run `make data` again to go on from there"
             )
+        say(f"  {problem}; trying again in {pause:g} s")
         time.sleep(pause)
 
 
