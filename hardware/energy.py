@@ -32,9 +32,7 @@ class KerasSpikingModel:
     """Energy per operation as in keras-spiking 0.3.0, `ModelEnergy.devices`."""
 
     synop_j: float = _constant(27.1e-12, f"keras-spiking 'loihi': 23.6 + 3.5 pJ; {_DAVIES}")
-    neuron_update_j: float = _constant(
-        81e-12, f"keras-spiking 'loihi': active neuron update; {_DAVIES}"
-    )
+    neuron_update_j: float = _constant(81e-12, f"keras-spiking 'loihi': active neuron update; {_DAVIES}")
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,7 @@ class SanaFeModel:
     soma_access_j: float = _constant(51.2e-12, f"{_SANA_FE}: loihi_lif energy_access_neuron")
     soma_update_j: float = _constant(21.6e-12, f"{_SANA_FE}: loihi_lif energy_update_neuron")
     spike_out_j: float = _constant(69.3e-12, f"{_SANA_FE}: loihi_lif energy_spike_out")
-    synapse_convolution_j: float = _constant(
-        24.0e-12, f"{_SANA_FE}: loihi_conv_synapse energy_spike"
-    )
+    synapse_convolution_j: float = _constant(24.0e-12, f"{_SANA_FE}: loihi_conv_synapse energy_spike")
     synapse_dense_j: float = _constant(35.5e-12, f"{_SANA_FE}: loihi_dense_synapse energy_spike")
     axon_out_j: float = _constant(111.0e-12, f"{_SANA_FE}: loihi_out energy")
     hop_x_j: float = _constant(3.0e-12, f"{_SANA_FE}: energy_east, energy_west")
@@ -54,15 +50,11 @@ class SanaFeModel:
     soma_access_s: float = _constant(6.0e-9, f"{_SANA_FE}: loihi_lif latency_access_neuron")
     soma_update_s: float = _constant(3.7e-9, f"{_SANA_FE}: loihi_lif latency_update_neuron")
     spike_out_s: float = _constant(30.0e-9, f"{_SANA_FE}: loihi_lif latency_spike_out")
-    synapse_convolution_s: float = _constant(
-        3.1e-9, f"{_SANA_FE}: loihi_conv_synapse latency_spike"
-    )
+    synapse_convolution_s: float = _constant(3.1e-9, f"{_SANA_FE}: loihi_conv_synapse latency_spike")
     synapse_dense_s: float = _constant(4.0e-9, f"{_SANA_FE}: loihi_dense_synapse latency_spike")
     axon_in_s: float = _constant(20.0e-9, f"{_SANA_FE}: loihi_in latency_message")
     axon_out_s: float = _constant(5.1e-9, f"{_SANA_FE}: loihi_out latency")
-    barrier_s: float = _constant(
-        299.0e-9, "SANA-FE arch/loihi.yaml, commit 18e55a5: latency_global_barrier"
-    )
+    barrier_s: float = _constant(299.0e-9, "SANA-FE arch/loihi.yaml, commit 18e55a5: latency_global_barrier")
     mesh_width: int = _constant(8, f"{_SANA_FE}: tiles in x")
     mesh_height: int = _constant(4, f"{_SANA_FE}: tiles in y")
     cores_per_tile: int = _constant(4, f"{_SANA_FE}: loihi_core[0..3]")
@@ -72,12 +64,8 @@ class SanaFeModel:
 class BoardThroughput:
     """Steps per second that boards reach however little their cores have to do."""
 
-    one_chip_steps_per_s: float = _constant(
-        125_000.0, "assumed; reported by users of Intel's research cloud"
-    )
-    many_chips_steps_per_s: float = _constant(
-        65_000.0, "assumed; reported by users of Intel's research cloud"
-    )
+    one_chip_steps_per_s: float = _constant(125_000.0, "assumed; reported by users of Intel's research cloud")
+    many_chips_steps_per_s: float = _constant(65_000.0, "assumed; reported by users of Intel's research cloud")
 
 
 @dataclass(frozen=True)
@@ -85,9 +73,7 @@ class DenseDevices:
     """Energy of a multiply-accumulate; a neuron update counts as one."""
 
     cpu_mac_j: float = _constant(8.6e-9, f"keras-spiking 'cpu', Intel i7-4960X; {_DEGNAN}")
-    gpu_mac_j: float = _constant(
-        0.3e-9, f"keras-spiking 'gpu', Nvidia GTX Titan Black, large batches; {_DEGNAN}"
-    )
+    gpu_mac_j: float = _constant(0.3e-9, f"keras-spiking 'gpu', Nvidia GTX Titan Black, large batches; {_DEGNAN}")
 
 
 KERAS_SPIKING = KerasSpikingModel()
@@ -136,17 +122,13 @@ class LayerActivity:
 
     def __post_init__(self):
         if self.kind not in ("convolution", "dense"):
-            raise InputError(
-                f"layer {self.name!r}: kind is {self.kind!r}; expected convolution or dense"
-            )
+            raise InputError(f"layer {self.name!r}: kind is {self.kind!r}; expected convolution or dense")
         if self.cores < 1:
             raise InputError(f"layer {self.name!r}: cores is {self.cores}; expected at least 1")
         for key in ("neurons", "spikes", "synops", "messages"):
             value = getattr(self, key)
             if value is not None and not (value >= 0 and math.isfinite(value)):
-                raise InputError(
-                    f"layer {self.name!r}: {key} is {value}; expected a finite number, 0 or more"
-                )
+                raise InputError(f"layer {self.name!r}: {key} is {value}; expected a finite number, 0 or more")
 
     @property
     def messages_out(self) -> float:
@@ -201,9 +183,7 @@ class Estimate:
         }
 
 
-def keras_spiking(
-    layers: Sequence[LayerActivity], n_steps: int, model: KerasSpikingModel = KERAS_SPIKING
-) -> Estimate:
+def keras_spiking(layers: Sequence[LayerActivity], n_steps: int, model: KerasSpikingModel = KERAS_SPIKING) -> Estimate:
     """Energy of one inference with the two constants of keras-spiking.
 
     E = synop_j * synops + neuron_update_j * neurons * n_steps, for the layers on the chip
@@ -216,9 +196,7 @@ def keras_spiking(
     """
     _check_steps(n_steps)
     found = [
-        LayerEnergy(
-            a.name, model.synop_j * a.synops, model.neuron_update_j * a.neurons * n_steps, 0.0
-        )
+        LayerEnergy(a.name, model.synop_j * a.synops, model.neuron_update_j * a.neurons * n_steps, 0.0)
         for a in layers
         if a.on_chip
     ]
@@ -242,7 +220,8 @@ def sana_fe(
 
     A step takes max over layers of
 
-        (N (access + update) + (M_in axon_in + O synapse + S spike_out + M axon_out) / n_steps) / cores
+        (N (access + update) + (M_in axon_in + O synapse + S spike_out + M axon_out) / n_steps)
+        / cores
 
     plus the barrier, and never less than the board's own rate allows.
 
@@ -274,8 +253,7 @@ def sana_fe(
                 LayerEnergy(
                     a.name,
                     (model.synapse_dense_j if dense else model.synapse_convolution_j) * a.synops,
-                    (model.soma_access_j + model.soma_update_j) * a.neurons * n_steps
-                    + model.spike_out_j * a.spikes,
+                    (model.soma_access_j + model.soma_update_j) * a.neurons * n_steps + model.spike_out_j * a.spikes,
                     message_j * a.messages_out,
                 )
             )
@@ -301,17 +279,13 @@ def mean_hops(cores: int, model: SanaFeModel = SANA_FE) -> Tuple[float, float]:
 
     For two uniform draws from 0..n-1, E|i - j| = (n^2 - 1) / (3 n).
     """
-    tiles = min(
-        max(1, math.ceil(cores / model.cores_per_tile)), model.mesh_width * model.mesh_height
-    )
+    tiles = min(max(1, math.ceil(cores / model.cores_per_tile)), model.mesh_width * model.mesh_height)
     height = min(tiles, model.mesh_height)
     width = math.ceil(tiles / model.mesh_height)
     return (width**2 - 1) / (3 * width), (height**2 - 1) / (3 * height)
 
 
-def dense_energy_j(
-    macs: float, neurons: int, n_steps: int = 1, devices: DenseDevices = DENSE
-) -> Dict[str, float]:
+def dense_energy_j(macs: float, neurons: int, n_steps: int = 1, devices: DenseDevices = DENSE) -> Dict[str, float]:
     """Joules of one pass that computes every multiply-accumulate, on "cpu" and "gpu".
 
     E = mac_j * (macs + neurons * n_steps): keras-spiking counts the update of a neuron as one MAC.

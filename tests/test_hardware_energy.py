@@ -39,9 +39,7 @@ def test_keras_spiking_published_example():
     """keras-spiking's documentation prints 8.64e-04 J for 784 inputs to 128 units on its CPU."""
     assert energy.dense_energy_j(784 * 128, 128)["cpu"] == pytest.approx(8.64e-4, abs=0.005e-4)
     # 0.3 nJ against 8.6 nJ a MAC on its GPU
-    assert energy.dense_energy_j(784 * 128, 128)["gpu"] == pytest.approx(
-        8.64e-4 * 0.3 / 8.6, abs=0.005e-4
-    )
+    assert energy.dense_energy_j(784 * 128, 128)["gpu"] == pytest.approx(8.64e-4 * 0.3 / 8.6, abs=0.005e-4)
 
 
 def test_sana_fe_by_hand():
@@ -74,9 +72,7 @@ def test_sana_fe_latency_by_hand():
 
 
 def test_board_sets_the_pace_of_a_small_network():
-    assert energy.sana_fe([layer(neurons=10)], n_steps=100).latency_s == pytest.approx(
-        100 / 125_000
-    )
+    assert energy.sana_fe([layer(neurons=10)], n_steps=100).latency_s == pytest.approx(100 / 125_000)
     two = energy.sana_fe([layer(neurons=10)], n_steps=100, chips=2)
     assert two.latency_s == pytest.approx(100 / 65_000)
     assert two.limited_by == "board"
@@ -105,14 +101,11 @@ def test_messages_default_to_one_a_spike():
 def test_every_constant_has_a_source():
     rows = energy.sources()
     assert len(rows) == sum(
-        len(dataclasses.fields(m))
-        for m in (energy.KERAS_SPIKING, energy.SANA_FE, energy.BOARD, energy.DENSE)
+        len(dataclasses.fields(m)) for m in (energy.KERAS_SPIKING, energy.SANA_FE, energy.BOARD, energy.DENSE)
     )
     for row in rows:
         assert row["value"] > 0
-        assert any(
-            word in row["source"] for word in ("keras-spiking", "SANA-FE", "assumed", "measured")
-        ), row
+        assert any(word in row["source"] for word in ("keras-spiking", "SANA-FE", "assumed", "measured")), row
 
 
 @pytest.mark.parametrize(

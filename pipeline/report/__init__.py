@@ -1,0 +1,17 @@
+"""The report: one JSON document of a run, and two renderings of it (HTML, Markdown).
+
+`build` makes the three files of one experiment, `compare` and `write_comparison` put several side by side.
+"""
+
+from __future__ import annotations
+
+from pipeline.report.compare import compare, write_comparison
+from pipeline.report.document import build as build_document
+from pipeline.report.html import render as render_html
+from pipeline.report.load import Inputs, load
+from pipeline.report.markdown import render as render_markdown
+from pipeline.report.page import build as build_page
+
+__all__ = [
+    "Inputs", "build_document", "build_page", "compare", "load", "render_html", "render_markdown", "write_comparison",
+]  # fmt: skip

@@ -1,0 +1,77 @@
+"""The report as one JSON document: everything its tables and figures show, and what they were made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.report import cases, costs, placement, verdict
+from pipeline.report.load import Inputs
+
+SCHEMA = 1
+
+
+def build(inputs: Inputs) -> dict[str, Any]:
+    """The JSON twin of the report. `metrics` is metrics.json, unchanged."""
+    metrics = inputs.metrics
+    places = placement.by_layer(inputs.placement, inputs.spec)
+    energy = costs.estimates(metrics, inputs.spec, places)
+    document = {
+        "schema": SCHEMA,
+        "kind": "loihi-cotrain report",
+        "experiment": inputs.experiment,
+        "title": inputs.title,
+        "network": inputs.spec.name,
+        "metrics": metrics,
+        "paper": verdict.paper_for(inputs.spec.name, metrics.get("dataset", {}).get("name", "")),
+        "settings": inputs.settings,
+        "steps": verdict.steps(metrics, inputs.predictions),
+        "histories": inputs.histories,
+        "trajectory": {
+            **inputs.trajectory,
+            "energy_j_estimate": costs.over_steps(inputs.trajectory, metrics, energy),
+        },
+        "cases": cases.choose(inputs.predictions),
+        "placement": inputs.placement,
+        "quantization": inputs.quantization,
+        "energy": energy,
+        "neurobench": costs.neurobench(metrics, inputs.spec, inputs.params, placement.synapse_bits(inputs.placement)),
+        "stages": inputs.stages,
+        "reproduce": reproduce(inputs),
+    }
+    document["verdict"] = verdict.sentences(document)
+    return document
+
+
+def reproduce(inputs: Inputs) -> list[str]:
+    """Commands that make this report again. Settings that were changed are in the experiment's own file or given here."""
+    from pipeline import experiment as experiments
+
+    changed = []
+    if inputs.experiment in experiments.names():
+        packaged = experiments.load(inputs.experiment).resolved()
+        changed = [f"--set {key}={_toml(value)}" for key, value in _differences(packaged, inputs.settings)]
+    name = inputs.experiment if inputs.experiment in experiments.names() else f"{inputs.experiment}.toml"
+    options = " ".join(["", *changed])
+    synthetic = inputs.settings["data"]["name"].startswith("synthetic")
+    fetch = [] if synthetic else ["cotrain data"]
+    return fetch + [f"cotrain {verb} {name}{options}" for verb in ("train", "finetune", "quantize", "deploy", "report")]
+
+
+def _differences(packaged: dict, used: dict, prefix: str = ""):
+    for key, value in used.items():
+        if isinstance(value, dict):
+            yield from _differences(packaged.get(key, {}), value, f"{prefix}{key}.")
+        elif packaged.get(key) != value and _listed(packaged.get(key)) != _listed(value):
+            yield f"{prefix}{key}", value
+
+
+def _listed(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _toml(value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "'[" + ",".join(f'"{v}"' if isinstance(v, str) else str(v) for v in value) + "]'"
+    return str(value)

@@ -1,0 +1,69 @@
+"""The files of the earlier stages, as one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline import artifacts
+from pipeline.networks import NetworkSpec, spec_for
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a report is made from. A file that a run did not write (a skipped row has none) is empty."""
+
+    experiment: str
+    title: str
+    settings: dict[str, Any]
+    spec: NetworkSpec
+    metrics: dict[str, Any]
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    rates: dict[str, np.ndarray] = field(default_factory=dict)
+    trajectory: dict[str, Any] = field(default_factory=dict)
+    raster: dict[str, np.ndarray] = field(default_factory=dict)
+    histories: dict[str, dict[str, Any]] = field(default_factory=dict)  # "train", "finetune"
+    params: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # "ann", "hybrid"
+    placement: dict[str, Any] = field(default_factory=dict)
+    quantization: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # manifests: seconds, versions, git
+
+
+def load(context) -> Inputs:
+    """Read every input of the report stage.
+
+    Raises
+    ------
+    MissingError, CorruptError
+        `deploy/metrics.json` is not there, or a file cannot be read.
+    """
+    experiment = context.experiment
+
+    def optional(read, stage, name):
+        return read(stage, name) if context.input(stage, name).is_file() else {}
+
+    stages = {}
+    for stage in context.stage.needs:
+        manifest = context.folder(stage).manifest()
+        stages[stage] = {key: manifest.get(key) for key in ("seconds", "versions", "git")}
+    return Inputs(
+        experiment=experiment.name,
+        title=experiment.title or experiment.name,
+        settings=experiment.resolved(),
+        spec=spec_for(experiment.network, (experiment.data.height, experiment.data.width)),
+        metrics=context.read_json("deploy", artifacts.METRICS),
+        predictions=optional(context.read_npz, "deploy", artifacts.PREDICTIONS),
+        rates=optional(context.read_npz, "deploy", artifacts.RATES),
+        trajectory=optional(context.read_json, "deploy", artifacts.TRAJECTORY),
+        raster=optional(context.read_npz, "deploy", artifacts.RASTER),
+        histories={s: optional(context.read_json, s, artifacts.HISTORY) for s in ("train", "finetune")},
+        params={
+            "ann": optional(context.read_npz, "train", artifacts.PARAMS),
+            "hybrid": optional(context.read_npz, "finetune", artifacts.PARAMS),
+        },
+        placement=optional(context.read_json, "quantize", artifacts.PLACEMENT),
+        quantization=optional(context.read_json, "quantize", artifacts.QUANTIZATION),
+        stages=stages,
+    )

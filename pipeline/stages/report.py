@@ -1,0 +1,21 @@
+"""Write report.html, report.md and report.json from what the stages before left."""
+
+from __future__ import annotations
+
+from pipeline import artifacts, report
+
+
+def run(context) -> None:
+    """Write the report of one experiment.
+
+    Raises
+    ------
+    MissingError, CorruptError
+        A file of an earlier stage is not there or cannot be read.
+    """
+    inputs = report.load(context)
+    document = report.build_document(inputs)
+    page = report.build_page(document, inputs)
+    context.write_bytes(f"{artifacts.REPORT}.html", report.render_html(page))
+    context.write_bytes(f"{artifacts.REPORT}.md", report.render_markdown(page))
+    context.write_json(f"{artifacts.REPORT}.json", document)
