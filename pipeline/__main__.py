@@ -85,6 +85,11 @@ def _stage(arguments) -> int:
     loaded = [_load(arguments, name) for name in arguments.experiment]  # refuse all before running any
     for experiment in loaded:
         run(arguments.verb, experiment, arguments.runs, arguments.data, force=arguments.force)
+    if arguments.verb == "report" and len(loaded) > 1:
+        from pipeline.report import write_comparison
+
+        page, *_ = write_comparison(arguments.runs, [experiment.name for experiment in loaded])
+        print(f"report: side by side in {page}")
     return 0
 
 

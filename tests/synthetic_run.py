@@ -84,13 +84,13 @@ def placement(spec):
             cores.append({"core": len(cores), "chip": len(cores) // 128, "layer": layer.name, **use})
         share = {"compartments": 0.6, "input_axons": 0.2, "output_axons": 0.4, "synapse_bits": 0.38}
         layers.append({
-            "name": layer.name, "neurons": layer.n_neurons, "cores": n, "lower_bound_cores": 1, "block_shape": [8, 8, 4],
-            "ensemble_shape": list(layer.output_shape), "mean": share, "most": share,
+            "name": layer.name, "neurons": layer.n_neurons, "cores": n, "lower_bound_cores": 1,
+            "block_shape": [8, 8, 4], "ensemble_shape": list(layer.output_shape), "mean": share, "most": share,
         })  # fmt: skip
     return {
         "board": "nahuku32", "cores": len(cores), "chips": 1 + cores[-1]["chip"], "lower_bound_cores": len(layers),
         "utilisation": {"layers": layers, "cores": cores}, "violations": [],
-        "findings": [{"rule": "input_spikes", "layer": spec.layers[1].name, "value": 3, "message": "many spikes enter at once"}],
+        "findings": [{"rule": "input_spikes", "layer": "pool1", "value": 3, "message": "many spikes enter at once"}],
         "hardware_options": {"snip_max_spikes_per_step": 300},
     }  # fmt: skip
 
@@ -177,17 +177,19 @@ def _deploy(context, settings, spec, rng, skip):
             row["overflows"], row["input_spikes_max"] = {layer.name: 0 for layer in spec.layers[1:]}, 321
         trajectory["models"][model] = [row["value"] * min(1.0, s / (0.6 * n_steps)) for s in steps]
         trajectory["spikes"][model] = [total * s / n_steps for s in steps]
+    kinds = [k for k in ("converted", "hybrid") if not {k, f"loihi-{k}"} & set(skip)]
+    by_model = {m: {n.split("/")[1]: v for n, v in rates.items() if n.startswith(f"{m}/")} for m in MODELS}
+    placed = placement(spec)
     metrics = {
-        "schema": 1, "experiment": settings.name, "task": task, "metric": "iou" if task == "boxes" else "dice", "dt_s": dt,
-        "n_samples": len(names), "n_groups": len(np.unique(groups)), "n_steps": n_steps,
+        "schema": 1, "experiment": settings.name, "task": task, "metric": "iou" if task == "boxes" else "dice",
+        "dt_s": dt, "n_samples": len(names), "n_groups": len(np.unique(groups)), "n_steps": n_steps,
         "readout_steps": settings.finetune.readout_steps, "target": "emulator", "rows": rows, "protocols": {},
-        "agreement": {
-            kind: agreement(*({k.split("/")[1]: v for k, v in rates.items() if k.startswith(f"{m}/")} for m in (kind, f"loihi-{kind}")))
-            for kind in ("converted", "hybrid")
-            if kind not in skip and f"loihi-{kind}" not in skip
+        "agreement": {k: agreement(by_model[k], by_model[f"loihi-{k}"]) for k in kinds},
+        "dataset": {
+            "name": settings.data.name, "n_total": 240, "n_train": 192, "n_validation": 24, "n_test": 24,
+            "rejected": REJECTED,
         },
-        "dataset": {"name": settings.data.name, "n_total": 240, "n_train": 192, "n_validation": 24, "n_test": 24, "rejected": REJECTED},
-        "board": settings.quantize.board, "cores": placement(spec)["cores"], "chips": placement(spec)["chips"],
+        "board": settings.quantize.board, "cores": placed["cores"], "chips": placed["chips"],
     }  # fmt: skip
     if task == "boxes":
         shifted = [
@@ -197,7 +199,8 @@ def _deploy(context, settings, spec, rng, skip):
         ]
         metrics["protocols"]["shifted"] = {"shift_fraction": 0.08, "shift_seed": 1, "rows": shifted}
     files = {
-        artifacts.METRICS: metrics, artifacts.PREDICTIONS: predictions, artifacts.RATES: rates, artifacts.TRAJECTORY: trajectory,
+        artifacts.METRICS: metrics, artifacts.PREDICTIONS: predictions, artifacts.RATES: rates,
+        artifacts.TRAJECTORY: trajectory,
     }  # fmt: skip
     if "loihi-hybrid" not in skip:
         for layer in spec.layers:

@@ -107,7 +107,8 @@ def neurobench(
 
     Footprint is in bytes; ConnectionSparsity and ActivationSparsity are fractions of zeros; SynapticOperations are per
     sample, all steps together. Dense counts every connection at every step (the host's first layer and readout once).
-    Effective_MACs of spiking rows are the host's, zeros in the image counted; null for the ANN, whose zeros were not counted.
+    Effective_MACs of spiking rows are the host's, zeros in the image counted; null for the ANN, whose zeros nobody
+    counted.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ def build(inputs: Inputs) -> dict[str, Any]:
 
 
 def reproduce(inputs: Inputs) -> list[str]:
-    """Commands that make this report again. Settings that were changed are in the experiment's own file or given here."""
+    """Commands that make this report again, with every setting that differs from the packaged experiment."""
     from pipeline import experiment as experiments
 
     changed = []

@@ -138,7 +138,10 @@ def rate_scatter(document: dict[str, Any], rates: dict[str, np.ndarray]) -> list
             title = f"{name}\n{told}"
             drawings.append(svg.density(a, b, "NengoDL (Hz)", "Loihi (Hz)", title, alt, f"loihi-{kind}"))
         if drawings:
-            caption = f"Mean rate of each neuron of the **{kind}** network, NengoDL against Loihi; darker: more neurons. On the diagonal they agree."
+            caption = (
+                f"Mean rate of each neuron of the **{kind}** network, NengoDL against Loihi; darker: more neurons. "
+                "On the diagonal they agree."
+            )
             figures.append(
                 Figure(
                     caption, f"Agreement of rates, {kind} network: " + "; ".join(said) + ".", tuple(drawings), "small"
@@ -181,8 +184,8 @@ def over_steps(document: dict[str, Any]) -> Figure | None:
         micro = {m: [1e6 * v for v in values] for m, values in energy.items()}
         charts.append(chart(micro, "energy per inference (µJ, SANA-FE estimate)", True))
     caption = (
-        f"{name} if the presentation stops early, against steps, spikes and energy (estimated with SANA-FE's constants). "
-        "Each mark is one number of steps; dotted lines are the rows that know no time."
+        f"{name} if the presentation stops early, against steps, spikes and energy (estimate, SANA-FE's constants). "
+        "Each mark is one number of steps; dotted: rows that know no time."
     )
     return Figure(caption, " ".join(alt for _, alt in charts), tuple(drawing for drawing, _ in charts), legend=legend)
 

@@ -54,7 +54,8 @@ def inline(text: str) -> str:
 
 def _section(section: Section) -> str:
     blocks = "\n".join(map(_block, section.blocks))
-    return f'<section aria-labelledby="{section.key}">\n<h2 id="{section.key}">{escape(section.title)}</h2>\n{blocks}\n</section>'
+    heading = f'<h2 id="{section.key}">{escape(section.title)}</h2>'
+    return f'<section aria-labelledby="{section.key}">\n{heading}\n{blocks}\n</section>'
 
 
 def _block(block) -> str:
@@ -76,20 +77,19 @@ def _block(block) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    legend = "".join(
-        f'<li><svg class="swatch" viewBox="0 0 12 12" aria-hidden="true">{_swatch(css, *shape)}</svg>{escape(label)}</li>'
-        for css, label, *shape in figure.legend
-    )
+    legend = "".join(f"<li>{_swatch(css, *shape)}{escape(label)}</li>" for css, label, *shape in figure.legend)
     legend = f'<ul class="legend">{legend}</ul>' if legend else ""
     drawings = "\n".join(f'<div class="drawing">{d}</div>' for d in figure.drawings)
     return (
-        f'<figure role="group" aria-label="{escape(figure.alt)}">\n{legend}<div class="drawings {figure.size}">\n{drawings}\n'
+        f'<figure role="group" aria-label="{escape(figure.alt)}">\n{legend}'
+        f'<div class="drawings {figure.size}">\n{drawings}\n'
         f"</div>\n<figcaption>{inline(figure.caption)}</figcaption>\n</figure>"
     )
 
 
 def _swatch(css: str, shape: str = "") -> str:
-    return mark(6, 6, css, shape) if shape else f'<rect class="fill {css}" width="12" height="12"/>'
+    drawn = mark(6, 6, css, shape) if shape else f'<rect class="fill {css}" width="12" height="12"/>'
+    return f'<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true">{drawn}</svg>'
 
 
 def _table(table: Table) -> str:

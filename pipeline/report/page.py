@@ -41,7 +41,7 @@ def subtitle(document: dict[str, Any]) -> str:
     parts = [
         f"{document['network']} on {data.get('name', 'unnamed data')}",
         f"{text.plural(m['n_samples'], 'test slice' if of else 'test image')}{of}",
-        f"{m['n_steps']} steps of {text.si(m['dt_s'], 's')}, read out over the last {m.get('readout_steps', m['n_steps'])}",
+        f"{m['n_steps']} steps of {text.si(m['dt_s'], 's')}, the last {m.get('readout_steps', m['n_steps'])} read out",
         f"{s['neurons']['kind']} neurons",
     ]
     if m.get("cores"):
@@ -175,8 +175,8 @@ def _energy(document):
     yield Items(tuple(document["energy"]["assumptions"]))
     yield tables.neurobench(document)
     yield Text(
-        "NeuroBench's names and meaning: Footprint in bytes; sparsities are fractions of zeros; operations per sample, all "
-        "steps together. Effective_MACs are the host's first layer and readout, zeros in the image counted.",
+        "NeuroBench's names and meaning: Footprint in bytes; sparsities are fractions of zeros; operations per sample, "
+        "all steps together. Effective_MACs are the host's first layer and readout, zeros in the image counted.",
         "note",
     )
     yield tables.constants(document)

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from pipeline.report import text
-from pipeline.report.svg import WIDTH, document
+from pipeline.report.svg import document
 
 RASTER_NEURONS = 32  # rows drawn per layer
+RASTER_WIDTH = 520  # viewBox units
 PANEL_WIDTH = 240  # viewBox units; an image is stretched to it
 
 
@@ -70,7 +71,7 @@ def raster(arrays: dict[str, np.ndarray], layers: list[str], n_steps: int) -> tu
 
     Of a layer with more than `RASTER_NEURONS` neurons that many are drawn, evenly spaced.
     """
-    width, left, row = 2 * WIDTH, 132, 2.4
+    width, left, row = RASTER_WIDTH, 84, 2.4
     step_width = (width - left - 12) / n_steps
     parts, said, y = [], [], 8.0
     for index, name in enumerate(layers):

@@ -13,8 +13,8 @@ from pipeline.report.svg import WIDTH, document
 
 RESOURCES = ("compartments", "input_axons", "output_axons", "synapse_bits")
 MESSAGES_ASSUMPTION = (
-    "A spike becomes one message for each output-axon entry of its neuron (a pop32 axon takes two: an upper bound), and "
-    "at least one; a spike of the host one for each input axon that waits for it."
+    "A spike becomes one message for each output-axon entry of its neuron (a pop32 axon takes two: an upper bound), "
+    "and at least one; a spike of the host one for each input axon that waits for it."
 )
 
 
@@ -49,8 +49,9 @@ def blocks(placement: dict[str, Any]) -> list:
     layers = placement["utilisation"]["layers"]
     found: list = [
         Text(
-            f"{text.plural(placement['cores'], 'core')} on {text.plural(placement['chips'], 'chip')} of {placement['board']}; no "
-            f"placement of these layers can need fewer than {text.plural(placement['lower_bound_cores'], 'core')}."
+            f"{text.plural(placement['cores'], 'core')} on {text.plural(placement['chips'], 'chip')} of "
+            f"{placement['board']}; no placement of these layers can need fewer than "
+            f"{text.plural(placement['lower_bound_cores'], 'core')}."
         ),
         _chips(placement),
         _layers(layers),
@@ -134,11 +135,11 @@ def _chips(placement: dict[str, Any]) -> Figure:
             share = min(1.0, core[fullest] / limits[fullest])
             index = names.index(core["layer"])
             told = f"core {core['core']}, {core['layer']}: {text.percent(share)} of {fullest.replace('_', ' ')}"
-            full = share * (side - 1)
+            edge, full = side - 1, share * (side - 1)
             parts.append(
                 f'<g class="k{index % 12}"><title>{escape(told)}</title>'
-                f'<rect class="cell" opacity="0.45" x="{x:.1f}" y="{y:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}"/>'
-                f'<rect class="cell" x="{x:.1f}" y="{y + side - 1 - full:.1f}" width="{side - 1:.1f}" height="{full:.1f}"/></g>'
+                f'<rect class="cell" opacity="0.45" x="{x:.1f}" y="{y:.1f}" width="{edge:.1f}" height="{edge:.1f}"/>'
+                f'<rect class="cell" x="{x:.1f}" y="{y + edge - full:.1f}" width="{edge:.1f}" height="{full:.1f}"/></g>'
                 f'<text class="on" x="{x + side / 2 - 0.5:.1f}" y="{y + side / 2 + 3:.1f}">{index + 1}</text>'
             )
         counts = {name: sum(core["layer"] == name for core in here) for name in names}

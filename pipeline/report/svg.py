@@ -121,12 +121,12 @@ def mark(x: float, y: float, css: str, shape: str = "circle", size: float = 4) -
     name = shape.removeprefix("hollow-")
     if name == "circle":
         return f'<circle class="mark {css}{hollow}" cx="{x:.1f}" cy="{y:.1f}" r="{size:g}"/>'
-    s = size * 1.15
+    s, d = size * 1.15, size * 1.3
     paths = {
         "square": f"M{x - size:.1f} {y - size:.1f}h{2 * size:g}v{2 * size:g}h{-2 * size:g}z",
-        "diamond": f"M{x:.1f} {y - 1.3 * size:.1f}l{1.3 * size:g} {1.3 * size:g}l{-1.3 * size:g} {1.3 * size:g}l{-1.3 * size:g} {-1.3 * size:g}z",
+        "diamond": f"M{x:.1f} {y - d:.1f}l{d:g} {d:g}l{-d:g} {d:g}l{-d:g} {-d:g}z",
         "triangle": f"M{x:.1f} {y - s:.1f}l{s:g} {2 * s:g}h{-2 * s:g}z",
-        "cross": f"M{x - size:.1f} {y - size:.1f}l{2 * size:g} {2 * size:g}M{x - size:.1f} {y + size:.1f}l{2 * size:g} {-2 * size:g}",
+        "cross": f"M{x - s:.1f} {y - s:.1f}l{2 * s:g} {2 * s:g}M{x - s:.1f} {y + s:.1f}l{2 * s:g} {-2 * s:g}",
     }
     return f'<path class="mark {css}{hollow}" d="{paths[name]}"/>'
 

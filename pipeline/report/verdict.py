@@ -1,4 +1,4 @@
-"""What the comparison says: points lost or won at each step, with paired intervals, and the paper's figures beside ours."""
+"""What the comparison says: points lost or won at each step, and the paper's figures beside ours."""
 
 from __future__ import annotations
 

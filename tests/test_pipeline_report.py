@@ -1,0 +1,315 @@
+"""The report's files against the metrics.json they were made from. The run is synthetic (tests/synthetic_run.py)."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import synthetic_run
+
+from hardware.errors import InputError, MissingError
+from pipeline import artifacts, report
+from pipeline.report import text
+from pipeline.stages import report as stage
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Reader(HTMLParser):
+    """Checks nesting while it reads; keeps tables, SVGs, links and ids."""
+
+    def __init__(self, source: str):
+        super().__init__()
+        self.open, self.tables, self.svgs, self.links, self.ids, self.figures = [], [], [], [], [], []
+        self.caption, self.cells, self.cell = None, None, None
+        self.feed(source)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_startendtag(self, tag, attributes):
+        self._look(tag, dict(attributes))
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self._look(tag, attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append({"caption": "", "rows": []})
+        elif tag == "caption":
+            self.caption = ""
+        elif tag == "tr":
+            self.cells = []
+        elif tag in ("td", "th"):
+            self.cell = ""
+
+    def _look(self, tag, attributes):
+        self.links += [v for k, v in attributes.items() if k in ("href", "src", "xlink:href", "srcset")]
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        if tag == "svg":
+            self.svgs.append(attributes)
+        elif tag == "figure":
+            self.figures.append(attributes)
+        assert tag not in ("script", "iframe", "object", "embed", "link"), f"<{tag}> has no place in the report"
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+        if tag == "caption":
+            self.tables[-1]["caption"], self.caption = self.caption.replace("\u00a0", " "), None
+        elif tag in ("td", "th"):
+            self.cells.append(self.cell.replace("\u00a0", " "))
+            self.cell = None
+        elif tag == "tr":
+            self.tables[-1]["rows"].append(self.cells)
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell += data
+        elif self.caption is not None:
+            self.caption += data
+
+    def table(self, start: str):
+        return next(t["rows"] for t in self.tables if t["caption"].startswith(start))
+
+
+class Run:
+    """One synthetic run and its report."""
+
+    def __init__(self, runs, name, **options):
+        self.context = synthetic_run.make(runs, name, **options)
+        folder = self.context.folder("report")
+        folder.open()
+        stage.run(self.context)
+        folder.close({}, self.context.outputs, 1.0)
+        self.html = (self.context.out / "report.html").read_bytes()
+        self.markdown = (self.context.out / "report.md").read_text(encoding="utf-8")
+        self.document = json.loads((self.context.out / "report.json").read_bytes())
+        self.metrics = self.context.read_json("deploy", artifacts.METRICS)
+        self.page = Reader(self.html.decode())
+
+
+@pytest.fixture(scope="module", params=["demo-locnet", "demo-cae"])
+def run(request, tmp_path_factory):
+    return Run(tmp_path_factory.mktemp("runs"), request.param)
+
+
+@pytest.fixture(scope="module")
+def partial(tmp_path_factory):
+    return Run(tmp_path_factory.mktemp("runs"), "demo-locnet", skip=("hybrid", "loihi-hybrid"))
+
+
+def markdown_table(source: str, start: str):
+    lines = source[source.index(f"**{start}") :].split("\n\n")[1].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if not line.startswith("| ---")]
+
+
+def comparison(run):
+    name = {"iou": "IoU", "dice": "Dice"}[run.metrics["metric"]]
+    return run.page.table(f"{name} on "), markdown_table(run.markdown, f"{name} on ")
+
+
+def test_comparison_equals_metrics_json(run):
+    for head, *rows in comparison(run):
+        assert [row[0] for row in rows] == [row["model"] for row in run.metrics["rows"]]
+        for cells, row in zip(rows, run.metrics["rows"], strict=True):
+            found = dict(zip(head, (c.replace("**", "") for c in cells), strict=True))
+            assert found[head[2]] == f"{row['value']:.4f}"
+            assert found["95 % CI"] == "{:.4f} to {:.4f}".format(*row["ci95"])
+            spikes = row["spikes_per_inference"]
+            assert found["Spikes / inference"] == ("–" if spikes is None else f"{spikes:,.0f}")
+            assert found["Mean rate (Hz)"] == ("–" if spikes is None else f"{row['mean_rate_hz']:.1f}")
+
+
+def test_constant_predictor_comes_first(run):
+    assert comparison(run)[0][1][0] == "constant"
+
+
+def test_layers_equal_metrics_json(run):
+    rows = run.page.table("Spikes per inference and mean rate")
+    spiking = [row for row in run.metrics["rows"] if row["layers"]]
+    assert len(rows) == 1 + len(spiking[0]["layers"]) + 1  # head, layers, sum
+    for i, cells in enumerate(rows[1:-1]):
+        wanted = []
+        for row in spiking:
+            layer = row["layers"][i]
+            wanted += [text.count(layer["spikes_per_inference"]), f"{layer['mean_rate_hz']:.1f}"]
+        assert cells[0].split(" ")[0] == spiking[0]["layers"][i]["name"]
+        assert cells[2:] == wanted
+
+
+def test_json_twin_holds_metrics_unchanged(run):
+    assert run.document["metrics"] == run.metrics
+    assert run.document["settings"]["finetune"]["n_steps"] == run.metrics["n_steps"]
+    assert run.document["energy"]["estimate"] is True
+
+
+def test_page_is_well_formed_and_fetches_nothing(run):
+    assert run.html.startswith(b"<!DOCTYPE html>")
+    assert len(run.html) < 3e6
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in run.page.links)
+    assert not re.search(rb"https?://|@import|url\(", run.html)
+    assert len(run.page.ids) == len(set(run.page.ids))
+    assert {link[1:] for link in run.page.links if link.startswith("#")} <= set(run.page.ids)
+
+
+def test_every_figure_has_a_text_alternative(run):
+    assert len(run.page.figures) >= 8
+    assert all(len(figure["aria-label"]) > 20 for figure in run.page.figures)
+    drawings = [svg for svg in run.page.svgs if svg.get("aria-hidden") != "true"]
+    assert len(drawings) > 30
+    assert all(svg["role"] == "img" and len(svg["aria-label"]) > 10 for svg in drawings)
+    assert run.markdown.count("*Figure: ") == len(run.page.figures)
+
+
+def test_every_rejected_sample_is_listed(run):
+    rows = run.page.table("2 samples found and not used")
+    assert [(r[0], r[1], r[2]) for r in rows[1:]] == [
+        (r["name"], r["reason"], r["path"]) for r in synthetic_run.REJECTED
+    ]
+    assert b"<truncated>" not in run.html and b"&lt;truncated&gt;" in run.html
+
+
+def test_verdict_says_where_the_points_went(run):
+    value = {row["model"]: row["value"] for row in run.metrics["rows"]}
+    lost = 100 * (value["ann"] - value["loihi-hybrid"])
+    assert f"it loses {lost:.1f} points" in run.document["verdict"][0]
+    steps = {step["step"]: step for step in run.document["steps"]}
+    for step, before, after in (("conversion", "ann", "converted"), ("hybrid", "converted", "hybrid")):
+        difference = value[after] - value[before]
+        assert steps[step]["difference"] == pytest.approx(difference)
+        assert text.points(difference) in run.document["verdict"][0]
+        assert steps[step]["ci95"][0] <= difference <= steps[step]["ci95"][1]
+    # what the steps say adds up to what is said of the whole
+    chain = sum(steps[s]["difference"] for s in ("conversion", "hybrid", "chip"))
+    assert steps["total"]["difference"] == pytest.approx(chain)
+
+
+def test_paired_interval_of_a_constant_shift(tmp_path):
+    """Where every image loses the same, the paired interval is a point; two separate intervals would not be."""
+    metrics = {"rows": [{"model": m, "value": v} for m, v in (("ann", 0.6), ("converted", 0.5))]}
+    values = np.linspace(0.2, 1.0, 9)
+    predictions = {"ann/group_values": values, "converted/group_values": values - 0.1}
+    step = report.verdict.steps(metrics, predictions)[0]
+    assert step["ci95"] == pytest.approx([-0.1, -0.1])
+
+
+def test_skipped_rows_stay_with_their_reason(partial):
+    for head, *rows in comparison(partial):
+        assert [row[0] for row in rows] == list(synthetic_run.MODELS)
+        for cells in rows:
+            if cells[0] in ("hybrid", "loihi-hybrid"):
+                assert dict(zip(head, cells, strict=True))["95 % CI"] == "not asked for (deploy.models)"
+    assert "No verdict from ANN to chip" in partial.document["verdict"][0]
+    assert "loihi-hybrid: not asked for" in partial.document["verdict"][0]
+    steps = {step["step"]: step for step in partial.document["steps"]}
+    assert steps["hybrid"]["skipped"] == "hybrid not run"
+    assert b"No raster was written" in partial.html
+
+
+def test_paper_stands_only_where_it_belongs(run):
+    figures = {"demo-locnet": "0.7431 @ 174.6 Hz", "demo-cae": "0.4859 @ 708 Hz"}
+    name = run.document["experiment"]
+    assert figures[name] in run.markdown
+    assert all(value not in run.markdown for other, value in figures.items() if other != name)
+    assert "Paper (other data set)" in comparison(run)[0][0]  # both demos run on synthetic data
+
+
+def test_paper_on_its_own_data():
+    assert report.verdict.paper_for("locnet", "caltech101-airplanes")["same_data"]
+    assert not report.verdict.paper_for("cae", "hippocampus")["same_data"]  # the paper's is ADNI
+    assert report.verdict.paper_for("another", "caltech101-airplanes") is None
+
+
+def test_energy_is_the_sum_of_its_parts_and_marked(run):
+    found = run.document["energy"]["models"]["loihi-hybrid"]["keras-spiking"]
+    row = next(r for r in run.metrics["rows"] if r["model"] == "loihi-hybrid")
+    chip = [layer for layer in row["layers"] if layer["on_chip"]]
+    synapses = 27.1e-12 * sum(layer["synops_per_inference"] for layer in chip)
+    neurons = 81e-12 * run.metrics["n_steps"] * sum(layer["neurons"] for layer in chip)
+    assert found["total_j"] == pytest.approx(synapses + neurons, rel=1e-9)
+    for table in run.page.tables:
+        joules = any(re.search(r"\d [fpnµm]?J$", cell) for row in table["rows"][1:] for cell in row)
+        heads = " ".join(table["rows"][0])
+        assert not joules or "stimate" in table["caption"] + heads, table["caption"]
+
+
+def test_neurobench_names(run):
+    for model, entry in run.document["neurobench"].items():
+        assert set(entry) == {"Footprint", "ConnectionSparsity", "ActivationSparsity", "SynapticOperations"}
+        assert set(entry["SynapticOperations"]) == {"Dense", "Effective_MACs", "Effective_ACs"}
+        row = next(r for r in run.metrics["rows"] if r["model"] == model)
+        if model.startswith("loihi"):
+            neurons = sum(layer["neurons"] for layer in row["layers"])
+            share = row["spikes_per_inference"] / (neurons * run.metrics["n_steps"])
+            assert entry["ActivationSparsity"] == pytest.approx(1 - share)
+            assert entry["SynapticOperations"]["Effective_ACs"] == row["synops_per_inference"]
+
+
+def test_cases_are_chosen_by_the_metric(run):
+    predictions = run.context.read_npz("deploy", artifacts.PREDICTIONS)
+    values = predictions["loihi-hybrid/group_values"]
+    best, median, worst = (case["values"]["loihi-hybrid"] for case in run.document["cases"]["cases"])
+    assert (best, worst) == (values.max(), values.min())
+    assert (
+        median in values and (values >= median).sum() >= len(values) / 2 and (values <= median).sum() >= len(values) / 2
+    )
+    own = {model: entries[0]["values"][model] for model, entries in run.document["cases"]["own"].items()}
+    assert own == {model: predictions[f"{model}/group_values"].max() for model in synthetic_run.MODELS}
+
+
+def test_same_inputs_give_the_same_bytes(run, tmp_path):
+    inputs = report.load(run.context)
+    document = report.build_document(inputs)
+    assert report.render_html(report.build_page(document, inputs)) == run.html
+
+
+def test_comparison_page(tmp_path):
+    a, b = (Run(tmp_path, name) for name in ("demo-locnet", "demo-cae"))
+    paths = report.write_comparison(tmp_path, ["demo-locnet", "demo-cae"])
+    assert [p.name for p in paths] == [f"report-demo-locnet-demo-cae.{s}" for s in ("html", "md", "json")]
+    page = Reader(paths[0].read_text(encoding="utf-8"))
+    for cells in page.table("Scores with 95 % intervals")[1:]:
+        for cell, run in zip(cells[1:], (a, b), strict=True):
+            row = next(r for r in run.metrics["rows"] if r["model"] == cells[0])
+            assert cell.startswith(f"{row['value']:.4f} (")
+    twin = json.loads(paths[2].read_bytes())
+    assert [d["experiment"] for d in twin["reports"]] == ["demo-locnet", "demo-cae"]
+    assert paths[0].read_bytes() == report.compare([tmp_path / "demo-locnet", tmp_path / "demo-cae"])
+
+
+def test_comparison_refuses_what_it_cannot_compare(tmp_path):
+    with pytest.raises(InputError, match="two experiments or more"):
+        report.write_comparison(tmp_path, ["cae"])
+    with pytest.raises(MissingError, match="run: cotrain report cae"):
+        report.write_comparison(tmp_path, ["cae", "locnet"])
+
+
+@pytest.mark.parametrize(
+    "value, unit, shown",
+    [
+        (2.71e-4, "J", "271 µJ"),
+        (0.0, "J", "0 J"),
+        (999.96e-6, "s", "1 ms"),
+        (1.5e8, "", "150 M"),
+        (8.6e-9, "J", "8.6 nJ"),
+    ],
+)
+def test_si(value, unit, shown):
+    assert text.si(value, unit) == shown
+
+
+def test_outline_encloses_the_mask():
+    """Edges of a mask: as many as the pixels' sides between inside and outside."""
+    from pipeline.report.pictures import outline
+
+    rng = np.random.default_rng(0)
+    mask = rng.random((6, 9)) < 0.5
+    padded = np.pad(mask, 1)
+    sides = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
+    lengths = [float(v) for v in re.findall(r"[hv]([\d.]+)", outline(mask, 6, 9, 1.0))]
+    assert sum(lengths) == sides
+    assert outline(np.array([0.25, 0.5, 0.75, 1.0]), 40, 80, 2.0) == "M80.0 20.0H160.0V60.0H80.0Z"
