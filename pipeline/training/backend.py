@@ -14,7 +14,10 @@ from pipeline.networks import NetworkSpec, Params
 from pipeline.training.scaling import TargetScaler
 
 # name -> (module, class)
-BACKENDS = {"nengo-dl": ("pipeline.training.nengo_dl_backend", "NengoDLBackend")}
+BACKENDS = {
+    "nengo-dl": ("pipeline.training.nengo_dl_backend", "NengoDLBackend"),
+    "tensorflow": ("pipeline.training.unrolled", "TensorFlowBackend"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,10 @@ class Job:
     rate_weight: float = 0.0
     rate_min_hz: float = 0.0
     rate_max_hz: float = 250.0
+    rate_mean_weight: float = 0.0  # of the mean activation of all neurons
     clip_norm: float = 0.0  # 0: not clipped
+    precision: str = "float32"  # of images, spikes and kernels; "bfloat16" in TensorFlow only
+    round_weights: bool = False  # to the chip's grid, in TensorFlow only
     dt_s: float = 0.001
     n_steps: int = 1  # of a presentation; 1 for rates
     readout_steps: int = 1

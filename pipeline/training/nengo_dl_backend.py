@@ -10,6 +10,8 @@ from pipeline.neurons import nengo_dl, tf
 from pipeline.training.backend import Job, StepResult
 from pipeline.training.losses import rate_penalty, task_loss
 
+graph_optimizer = nengo_dl.graph_optimizer
+
 
 class NengoDLBackend:
     """See `pipeline.training.backend.Backend`."""
@@ -19,8 +21,15 @@ class NengoDLBackend:
         neurons = neurons_for(job.neurons, job.phase)
         built = build(job.spec, neurons, params, job.synapse_s, bias_nodes=True, seed=job.seed)
         with built.net:
-            # every batch starts at rest; one step needs no loop
-            nengo_dl.configure_settings(trainable=None, stateful=False, use_loop=job.n_steps > 1)
+            nengo_dl.configure_settings(
+                trainable=None,
+                stateful=False,  # every batch starts at rest
+                use_loop=job.n_steps > 1,
+                # NengoDL merges the signals of like layers, which then follow each other in one array that each of
+                # them rewrites; unmerged, a training step of LocNet takes a tenth of the time
+                planner=graph_optimizer.noop_planner,
+                sorter=graph_optimizer.noop_order_signals,
+            )
             for ensemble in built.layers.values():
                 built.net.config[ensemble].trainable = False  # biases live in the nodes' connections
                 built.net.config[ensemble.neurons].trainable = False

@@ -1,0 +1,14 @@
+"""Hybrid fine-tuning: spikes in the forward pass, rate gradients in the backward pass."""
+
+from __future__ import annotations
+
+from pipeline import artifacts, training
+
+
+def run(context) -> None:
+    """Write params.npz and history.json."""
+    key = artifacts.json_digest(context.key())
+    params = context.read_npz("train", artifacts.PARAMS)
+    trained = training.finetune(context.experiment, context.dataset, params, context.out, key)
+    context.write_npz(artifacts.PARAMS, trained.params)
+    context.write_json(artifacts.HISTORY, trained.history)

@@ -1,0 +1,13 @@
+"""Train the ANN: rates in the forward and in the backward pass."""
+
+from __future__ import annotations
+
+from pipeline import artifacts, training
+
+
+def run(context) -> None:
+    """Write params.npz and history.json."""
+    key = artifacts.json_digest(context.key())
+    trained = training.train(context.experiment, context.dataset, context.out, key)
+    context.write_npz(artifacts.PARAMS, trained.params)
+    context.write_json(artifacts.HISTORY, trained.history)

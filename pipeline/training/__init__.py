@@ -1,0 +1,111 @@
+"""Training of the ANN and hybrid fine-tuning, with any backend.
+
+`train` and `finetune` take an experiment and its data and return parameters; nothing else here knows experiments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hardware.errors import InputError
+from pipeline.compat import make_deterministic
+from pipeline.datasets.base import Dataset
+from pipeline.experiment import Experiment
+from pipeline.networks import Params, spec_for
+from pipeline.training.backend import Job, make_backend
+from pipeline.training.loop import Schedule, Trained, fit
+from pipeline.training.scaling import TargetScaler
+
+__all__ = ["Trained", "finetune", "job_for", "train"]
+
+
+def train(
+    experiment: Experiment, dataset: Dataset, folder: Path, key: str, say: Callable[[str], None] = print
+) -> Trained:
+    """Train the ANN from initial parameters.
+
+    Parameters
+    ----------
+    folder : Path
+        For checkpoints and logs.
+    key : str
+        Stands for settings and data: a checkpoint of another key is not used.
+
+    Returns
+    -------
+    Trained
+        Parameters for `pipeline.networks.build`.
+    """
+    job = job_for(experiment, dataset, "ann")
+    return _run(experiment, experiment.train, job, job.spec.init_params(experiment.seed), dataset, folder, key, say)
+
+
+def finetune(
+    experiment: Experiment,
+    dataset: Dataset,
+    params: Params,
+    folder: Path,
+    key: str,
+    say: Callable[[str], None] = print,
+) -> Trained:
+    """Go on from the ANN's parameters as a hybrid: spikes forward, rate gradients backward.
+
+    Parameters
+    ----------
+    params : dict of ndarray
+        What `train` returned.
+    folder, key
+        As for `train`.
+    """
+    job = job_for(experiment, dataset, "hybrid")
+    return _run(experiment, experiment.finetune, job, job.scaler.unfold(params), dataset, folder, key, say)
+
+
+def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
+    """What a backend is to train in a phase, "ann" or "hybrid".
+
+    Raises
+    ------
+    InputError
+        The network, the loss and the data set are of different tasks.
+    """
+    from pipeline.training.losses import LOSSES
+
+    spec = spec_for(experiment.network, dataset.image_shape)
+    task = "boxes" if spec.readout.kind == "dense" else "masks"
+    if task != dataset.task:
+        raise InputError(f"network.name {spec.name} predicts {task}; data.name {dataset.name} has {dataset.task}")
+    if experiment.train.loss not in LOSSES[task]:
+        raise InputError(
+            f"train.loss is {experiment.train.loss}; for {task} expected one of {', '.join(LOSSES[task])}"
+        )
+    hybrid = phase == "hybrid"
+    settings = experiment.finetune if hybrid else experiment.train
+    steps = {}
+    if hybrid:
+        steps = {name: getattr(settings, name) for name in ("n_steps", "readout_steps", "synapse_s")}
+    return Job(
+        spec=spec,
+        neurons=experiment.neurons,
+        phase=phase,
+        scaler=TargetScaler.fit(task, dataset.subset("train").targets),
+        loss=experiment.train.loss,
+        batch_size=settings.batch_size,
+        rate_weight=settings.rate_weight,
+        rate_min_hz=settings.rate_min_hz,
+        rate_max_hz=settings.rate_max_hz,
+        clip_norm=settings.clip_norm,
+        dt_s=experiment.dt_s,
+        seed=experiment.seed,
+        **steps,
+    )
+
+
+def _run(experiment, settings, job, params, dataset, folder, key, say) -> Trained:
+    make_deterministic(experiment.seed)
+    backend = make_backend(settings.backend, job, params)
+    try:
+        return fit(backend, job.spec, job.scaler, Schedule.of(settings, experiment.seed), dataset, folder, key, say)
+    finally:
+        backend.close()

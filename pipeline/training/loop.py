@@ -1,0 +1,216 @@
+"""Epochs: views of the images, the learning rate, validation, early stopping, checkpoints and what is told of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hardware.errors import InputError
+from pipeline import metrics
+from pipeline.datasets.augment import augment
+from pipeline.datasets.base import Dataset
+from pipeline.networks import NetworkSpec, Params
+from pipeline.progress import Progress, duration
+from pipeline.training import checkpoint
+from pipeline.training.backend import Backend, StepResult
+from pipeline.training.scaling import TargetScaler
+
+FINAL_RATE = 0.01  # the cosine schedule ends at this part of the learning rate
+METRICS = {"boxes": "iou", "masks": "dice"}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, in what portions, and how fast; the part of TrainSettings and FinetuneSettings that backends do not need."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: str
+    augment: bool
+    patience: int
+    seed: int
+
+    @classmethod
+    def of(cls, settings, seed: int) -> Schedule:
+        names = ("epochs", "batch_size", "learning_rate", "schedule", "augment", "patience")
+        return cls(*(getattr(settings, name) for name in names), seed)
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 1. "cosine" falls along half a cosine."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        fraction = (epoch - 1) / max(self.epochs - 1, 1)
+        return self.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * fraction)) / 2)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Parameters of the epoch that was best on the validation split, and what happened on the way."""
+
+    params: Params
+    history: dict[str, Any]
+
+
+def fit(
+    backend: Backend,
+    spec: NetworkSpec,
+    scaler: TargetScaler,
+    schedule: Schedule,
+    dataset: Dataset,
+    folder: Path,
+    key: str,
+    say: Callable[[str], None] = print,
+) -> Trained:
+    """Train until the schedule ends or the validation metric has not improved for `patience` epochs.
+
+    The parameters that the training starts from count as epoch 0: what does worse on the validation split is not kept.
+
+    Parameters
+    ----------
+    backend : Backend
+        With its first parameters.
+    folder : Path
+        For the checkpoint and TensorBoard's logs.
+    key : str
+        Stands for everything that the result is a function of. A checkpoint in `folder` with the same key is gone on from.
+
+    Raises
+    ------
+    InputError
+        The loss is not finite any more.
+    """
+    train, validation = dataset.subset("train"), dataset.subset("validation")
+    metric = METRICS[dataset.task]
+    found = checkpoint.Checkpoint.load(folder, key)
+    if found:
+        history, best = found.history, found.best
+        backend.restore(found.state)
+        say(f"  going on after epoch {len(history['epochs']) - 1}")
+    else:
+        best = scaler.fold(backend.params())
+        value = validate(backend, scaler, validation)
+        history = {"metric": metric, "best_epoch": 0, "epochs": [_entry(0, value)]}
+        say(f"  before training: validation {metric} {value:.4f}")
+    n_batches = -(-len(train) // schedule.batch_size)
+    logs = _TensorBoard(folder / "tensorboard")
+    progress = Progress("training", schedule.epochs * n_batches)
+    progress.done = (len(history["epochs"]) - 1) * n_batches
+    seconds = []  # not part of the history, which is the same in every run
+    try:
+        for epoch in range(len(history["epochs"]), schedule.epochs + 1):
+            if _stopped(history, schedule.patience):
+                break
+            started, rate = time.perf_counter(), schedule.rate(epoch)
+            results = []
+            for images, targets in batches(train, scaler, schedule, epoch):
+                results.append(backend.train_step(images, targets, rate))
+                progress.advance()
+            value = validate(backend, scaler, validation)
+            seconds.append(time.perf_counter() - started)
+            entry = _entry(epoch, value, results, rate, spec)
+            if not math.isfinite(entry["loss"]):
+                raise InputError(
+                    f"the loss of epoch {epoch} is {entry['loss']}: train with a learning_rate below {schedule.learning_rate:g}"
+                )
+            history["epochs"].append(entry)
+            if value > history["epochs"][history["best_epoch"]]["metric"]:
+                history["best_epoch"], best = epoch, scaler.fold(backend.params())
+            checkpoint.Checkpoint(history, best, backend.state()).save(folder, key)
+            logs.write(entry)
+            progress.close()
+            say(_line(history, schedule, seconds))
+    except KeyboardInterrupt:
+        say(f"  stopped in epoch {len(history['epochs'])}; the same command goes on from there")
+        raise
+    finally:
+        progress.close()
+        logs.close()
+    checkpoint.remove(folder)
+    return Trained(best, history)
+
+
+def validate(backend: Backend, scaler: TargetScaler, dataset: Dataset) -> float:
+    """The task's metric, mean over images or volumes."""
+    predicted = scaler.restore(backend.predict(dataset.images)).reshape(dataset.targets.shape)
+    if dataset.task == "masks":
+        predicted = predicted > 0
+    return float(metrics.score(dataset.task, predicted, dataset.targets, dataset.groups).mean())
+
+
+def batches(
+    dataset: Dataset, scaler: TargetScaler, schedule: Schedule, epoch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """One epoch's batches of images (batch_size, height, width, 1) and standardised targets (batch_size, size).
+
+    Order and views depend on the seed and the epoch alone. All batches are full: the last one is filled with samples
+    that come first in the order.
+    """
+    rng = np.random.default_rng([schedule.seed, epoch])
+    n, size = len(dataset), schedule.batch_size
+    order = np.resize(rng.permutation(n), -(-n // size) * size)
+    for index in order.reshape(-1, size):
+        images, targets = dataset.images[index], dataset.targets[index]
+        if schedule.augment:
+            images, targets = augment(dataset.task, images, targets, rng)
+        yield images, scaler.standardise(targets).astype(np.float32)
+
+
+def _stopped(history: dict[str, Any], patience: int) -> bool:
+    return patience > 0 and len(history["epochs"]) - 1 - history["best_epoch"] >= patience
+
+
+def _entry(
+    epoch: int,
+    value: float,
+    results: list[StepResult] | None = None,
+    rate: float | None = None,
+    spec: NetworkSpec | None = None,
+) -> dict[str, Any]:
+    """What history.json says of an epoch; epoch 0 is the state before training."""
+    entry = {"epoch": epoch, "loss": None, "metric": value, "mean_rate_hz": None}
+    if results:
+        rates = np.mean([r.rates_hz for r in results], axis=0, dtype=np.float64)
+        entry["loss"] = float(np.mean([r.loss for r in results]))
+        entry["mean_rate_hz"] = float(np.average(rates, weights=[layer.n_neurons for layer in spec.layers]))
+        entry["learning_rate"] = rate
+        entry["rates_hz"] = {layer.name: float(r) for layer, r in zip(spec.layers, rates, strict=True)}
+    return entry
+
+
+def _line(history: dict[str, Any], schedule: Schedule, seconds: list[float]) -> str:
+    """The last epoch in one line."""
+    entry, best = history["epochs"][-1], history["best_epoch"]
+    left = duration(float(np.mean(seconds)) * (schedule.epochs - entry["epoch"]))
+    return (
+        f"  epoch {entry['epoch']}/{schedule.epochs}: loss {entry['loss']:.4f}, "
+        f"validation {history['metric']} {entry['metric']:.4f} "
+        f"(best {history['epochs'][best]['metric']:.4f}, epoch {best}), "
+        f"{entry['mean_rate_hz']:.0f} Hz, {seconds[-1]:.1f} s, at most {left} left"
+    )
+
+
+class _TensorBoard:
+    """Scalars of each epoch for TensorBoard."""
+
+    def __init__(self, folder: Path):
+        from pipeline.compat import import_tensorflow
+
+        self.summary = import_tensorflow().summary
+        self.writer = self.summary.create_file_writer(str(folder))
+
+    def write(self, entry: dict[str, Any]) -> None:
+        with self.writer.as_default(step=entry["epoch"]):
+            for name in ("loss", "metric", "mean_rate_hz", "learning_rate"):
+                self.summary.scalar(name, entry[name])
+            for layer, rate in entry["rates_hz"].items():
+                self.summary.scalar(f"rates_hz/{layer}", rate)
+
+    def close(self) -> None:
+        self.writer.close()
