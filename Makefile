@@ -1,0 +1,52 @@
+# Each verb works alone on a fresh machine: .venv is made from the lock files first.
+#
+#   EXP=locnet        one experiment: locnet, cae, demo-locnet, demo-cae or a .toml file (default: both demos)
+#   DATA=DIR          where the real data sets lie (default: $COTRAIN_DATA, else data)
+#   PYTHON=python3.12 the interpreter for .venv (default: the first of python3.11, 3.12, 3.10 and python3 that serves)
+#   ARGS='...'        more arguments for the command, such as ARGS='--set train.epochs=1' or ARGS='-k lif' for pytest
+
+DEMO := demo-locnet demo-cae
+EXP ?= $(DEMO)
+COTRAIN := .venv/bin/cotrain
+OPTIONS = $(if $(DATA),--data '$(DATA)') $(ARGS)
+
+export PYTHON
+ifdef DATA
+export COTRAIN_DATA := $(DATA)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test data train finetune quantize deploy-emulator report peer-tests lint
+
+help:
+	@sed -n 's/^#   /  /p' Makefile
+	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report peer-tests lint"
+
+setup:
+	@tools/make_venv.sh
+
+demo: setup
+	@$(COTRAIN) train $(DEMO) $(ARGS)
+	@$(COTRAIN) finetune $(DEMO) $(ARGS)
+	@$(COTRAIN) deploy $(DEMO) $(ARGS)
+	@$(COTRAIN) report $(DEMO) $(ARGS)
+
+train finetune quantize report: setup
+	@$(COTRAIN) $@ $(EXP) $(OPTIONS)
+
+deploy-emulator: setup
+	@$(COTRAIN) deploy $(EXP) $(OPTIONS)
+
+data: setup
+	@$(COTRAIN) data $(OPTIONS)
+
+test: setup
+	@.venv/bin/python -m pytest $(ARGS)
+
+peer-tests: setup
+	@.venv/bin/python tests/peer/nengo_dl_suite.py $(ARGS)
+	@.venv/bin/python tests/peer/nengo_loihi_suite.py $(ARGS)
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
