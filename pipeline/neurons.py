@@ -136,13 +136,16 @@ class NeuronModel:
         n_spikes = tf.floor(voltage)  # several a step above 1 / dt
         return n_spikes, voltage - n_spikes
 
-    def _constants(self, dtype):
+    def constants(self) -> tuple[np.ndarray, np.ndarray]:
         """tau_rc and tau_ref as the dynamics use them: the chip rounds a decay to 12 bits and tau_ref to steps."""
         tau_rc, tau_ref = np.asarray(self.tau_rc_s), np.asarray(self.tau_ref_s)
         if self.on_chip:
             tau_rc = nengo_loihi.neurons.discretize_tau_rc(tau_rc, self.dt_s)
             tau_ref = nengo_loihi.neurons.discretize_tau_ref(tau_ref, self.dt_s)
-        return tf.constant(tau_rc, dtype), tf.constant(tau_ref, dtype)
+        return tau_rc, tau_ref
+
+    def _constants(self, dtype):
+        return tuple(tf.constant(value, dtype) for value in self.constants())
 
     def _log_one_plus_inverse(self, above):
         """log(1 + 1 / rho(above)), without overflow; huge where a hard curve is silent."""

@@ -9,7 +9,6 @@ import nengo
 import numpy as np
 
 from hardware.lazy import import_nengo_loihi
-from hardware.lazy import import_nengo_loihi
 from pipeline.networks.phases import LayerNeurons
 from pipeline.networks.spec import Layer, NetworkSpec, Params
 
@@ -77,11 +76,7 @@ def build(
         source = image
         for layer in spec.layers:
             kernel, bias = params[f"{layer.name}.kernel"], params[f"{layer.name}.bias"]
-            own_bias = (
-                0.0
-                if bias_nodes
-                else np.tile(bias.astype(np.float64), layer.n_neurons // layer.units)
-            )
+            own_bias = 0.0 if bias_nodes else np.tile(bias.astype(np.float64), layer.n_neurons // layer.units)
             ensemble = nengo.Ensemble(
                 layer.n_neurons,
                 1,
@@ -124,9 +119,7 @@ def decode(spec: NetworkSpec, readout: np.ndarray, readout_steps: int = 1) -> np
         Boxes (n_samples, 4), fractions of the image; or logits (n_samples, height, width), mask where above 0.
     """
     mean = np.asarray(readout, dtype=np.float64)[:, -readout_steps:].mean(axis=1)
-    return mean.reshape(
-        (len(mean),) + (spec.output_shape[:2] if len(spec.output_shape) == 3 else spec.output_shape)
-    )
+    return mean.reshape((len(mean),) + (spec.output_shape[:2] if len(spec.output_shape) == 3 else spec.output_shape))
 
 
 def _readout(spec, params, source, ones, connections) -> nengo.Probe:
@@ -156,9 +149,7 @@ class _Ones:
     def connect(self, layer: Layer, bias: np.ndarray, target) -> nengo.Connection:
         space = layer.output_shape[:2] if len(layer.output_shape) == 3 else (1, 1)
         if space not in self.nodes:
-            self.nodes[space] = nengo.Node(
-                np.ones(int(np.prod(space))), label=f"ones {space[0]}x{space[1]}"
-            )
+            self.nodes[space] = nengo.Node(np.ones(int(np.prod(space))), label=f"ones {space[0]}x{space[1]}")
         if len(layer.output_shape) == 3:
             transform = nengo.Convolution(
                 layer.units,

@@ -18,7 +18,6 @@ from nengo.dists import Choice
 
 from hardware.errors import InputError
 from hardware.lazy import import_nengo_loihi
-from hardware.lazy import import_nengo_loihi
 
 PHASES = ("ann", "hybrid", "spiking", "loihi")
 

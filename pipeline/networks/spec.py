@@ -62,9 +62,7 @@ class Layer:
         """The layer's weights as a transform of Nengo."""
         if self.kind == "dense":
             return nengo.Dense((self.units, self.n_inputs), init=np.ascontiguousarray(kernel.T))
-        convolution = {"conv": nengo.Convolution, "conv_transpose": nengo.ConvolutionTranspose}[
-            self.kind
-        ]
+        convolution = {"conv": nengo.Convolution, "conv_transpose": nengo.ConvolutionTranspose}[self.kind]
         return convolution(
             self.units,
             self.input_shape,
@@ -128,13 +126,9 @@ class NetworkSpec:
             )
         for name, shape in shapes.items():
             if tuple(params[name].shape) != shape:
-                raise InputError(
-                    f"parameter {name} has shape {tuple(params[name].shape)}; {self.name} expects {shape}"
-                )
+                raise InputError(f"parameter {name} has shape {tuple(params[name].shape)}; {self.name} expects {shape}")
             if not np.all(np.isfinite(params[name])):
-                raise InputError(
-                    f"parameter {name} holds NaN or infinity; train again with a lower learning rate"
-                )
+                raise InputError(f"parameter {name} holds NaN or infinity; train again with a lower learning rate")
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain JSON values; `from_dict` is the inverse."""
@@ -194,9 +188,7 @@ class Stack:
         self._add(name, "dense", units, (units,), 1, 1, "valid")
 
     def _add(self, name, kind, units, output_shape, kernel, stride, padding) -> None:
-        self.layers.append(
-            Layer(name, kind, units, self.shape, output_shape, kernel, stride, padding)
-        )
+        self.layers.append(Layer(name, kind, units, self.shape, output_shape, kernel, stride, padding))
         self.shape = output_shape
 
     def spec(self, name: str) -> NetworkSpec:

@@ -77,9 +77,7 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
     if task != dataset.task:
         raise InputError(f"network.name {spec.name} predicts {task}; data.name {dataset.name} has {dataset.task}")
     if experiment.train.loss not in LOSSES[task]:
-        raise InputError(
-            f"train.loss is {experiment.train.loss}; for {task} expected one of {', '.join(LOSSES[task])}"
-        )
+        raise InputError(f"train.loss is {experiment.train.loss}; for {task} expected one of {', '.join(LOSSES[task])}")
     hybrid = phase == "hybrid"
     settings = experiment.finetune if hybrid else experiment.train
     steps = {}
