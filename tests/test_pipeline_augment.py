@@ -95,6 +95,16 @@ def test_shifts_do_not_push_a_box_out():
     assert moved[:, 0].max() > 0.1  # it moves to where there is room: 0.1 and the overhang
 
 
+def test_stretching_is_uneven():
+    data = boxes_data(n=50)
+    _, boxes = augment.augment_boxes(
+        data.images, data.targets, np.random.default_rng(0), flip=False, shift=0, scale=0, stretch=0.1
+    )
+    height, width = ((boxes[:, 2:] - boxes[:, :2]) / (data.targets[:, 2:] - data.targets[:, :2])).T
+    np.testing.assert_allclose(height + width, 2, atol=1e-5)  # 1 + e and 1 - e
+    assert height.min() < 0.92 and height.max() > 1.08
+
+
 def test_masks_go_with_their_images():
     data = boxes_data()
     masks = data.images[..., 0]

@@ -20,8 +20,8 @@ from pipeline.datasets import download, synthetic
 class Server(ThreadingHTTPServer):
     """Serves `files`; each request may be spoilt by the next of `faults`.
 
-    Faults: ("cut", n) closes after n bytes; ("status", code); "no range" answers 200 with the whole file; "wrong range"
-    answers 206 from byte 0; "no length" leaves the length out.
+    Faults: ("cut", n) closes after n bytes; ("status", code); "no range" answers 200 with the whole file; "all" and
+    "beyond" answer 206 from byte 0 and from a byte not asked for; "no length" leaves the length out.
     """
 
     daemon_threads = True
@@ -52,8 +52,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         data = server.files[name]
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and fault != "no range" else 0
-        if fault == "wrong range":
-            start = 0
+        start = {"all": 0, "beyond": start + 7}.get(fault, start)
         if start >= len(data):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(data)}")
@@ -176,7 +175,7 @@ def test_it_gives_up_keeps_what_arrived_and_goes_on_the_next_time(tmp_path, sour
     assert "going on" in lines[0] and server.ranges == ["bytes=1000-"]
 
 
-@pytest.mark.parametrize("fault", ["no range", "wrong range"])
+@pytest.mark.parametrize("fault", ["no range", "all", "beyond"])
 def test_a_server_that_ignores_ranges_sends_it_all_again(tmp_path, sources, server, fault):
     server.faults = [("cut", 1000), fault]
     run(tmp_path, sources[:1])

@@ -159,7 +159,7 @@ def read_box(path: Path, size: tuple[int, int]) -> np.ndarray:
     box = annotation["box_coord"]
     if box.size != 4 or box.dtype.kind not in "uif":
         raise Unusable(f"box_coord is {box.dtype} of shape {box.shape}: expected 4 numbers")
-    box = box.ravel().astype(np.float64)  # some are uint8, in which differences wrap around
+    box = box.ravel().astype(np.float64)  # most are uint16, one is uint8
     if not np.isfinite(box).all():
         raise Unusable("box_coord holds NaN or infinity")
     y0, y1, x0, x1 = box

@@ -256,7 +256,7 @@ def _download_once(source: Source, part: Path) -> bool:
         if response.status == 206:
             match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
             start = int(match[1]) if match else -1
-            if start != have:
+            if not 0 <= start <= have:  # it would leave a gap
                 part.unlink()
                 return False
         length = response.headers.get("Content-Length")
