@@ -10,7 +10,7 @@ From these, two outputs are made. `rate_output` has the rate as its value (train
 spikes of one step as its value (hybrid fine-tuning: "Joint ANN-SNN co-training for object localization and image
 segmentation", ICASSP 2023). Both have the gradient of `smooth_rate`; states carry no gradient.
 
-Currents J are relative to the threshold: a LIF neuron fires above J = 1, a rectified linear neuron at J spikes a second.
+Currents J are in units of the threshold: a LIF neuron fires above J = 1, a rectified linear neuron at J Hz.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def build(
         reaches the first layer, and the last layer the readout, without a filter in any case.
     bias_nodes : bool
         Hold the biases in connections from constant nodes, where NengoDL trains them in units of activation and with
-        one value per filter. Otherwise they are the ensembles' own (what runs on the chip). Both give the same currents.
+        one value per filter. Otherwise they are the ensembles' own (what runs on the chip). Same currents either way.
     loihi : bool
         Add nengo-loihi's settings and keep the first layer on the host, which turns pixels into spikes.
     seed : int

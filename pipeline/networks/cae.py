@@ -18,8 +18,8 @@ def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
     Parameters
     ----------
     settings : pipeline.experiment.NetworkSettings
-        `filters` (one entry a resolution, the last one is the bottleneck), `kernel`, `pool_kernel`, `bottleneck_layers`.
-        With three resolutions and two bottleneck layers: ten layers and the readout.
+        `filters` (one entry a resolution, the last one is the bottleneck), `kernel`, `pool_kernel` and
+        `bottleneck_layers`. With three resolutions and two bottleneck layers: ten layers and the readout.
     """
     *widths, bottleneck = settings.filters
     stack = Stack(input_shape)

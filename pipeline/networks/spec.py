@@ -122,7 +122,7 @@ class NetworkSpec:
         if set(params) != set(shapes):
             missing, extra = sorted(set(shapes) - set(params)), sorted(set(params) - set(shapes))
             raise InputError(
-                f"parameters of another network than {self.name}: missing {missing or 'none'}, unknown {extra or 'none'}"
+                f"these are not parameters of {self.name}: {missing or 'none'} missing, {extra or 'none'} unknown"
             )
         for name, shape in shapes.items():
             if tuple(params[name].shape) != shape:

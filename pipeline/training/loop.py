@@ -27,7 +27,7 @@ METRICS = {"boxes": "iou", "masks": "dice"}
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, in what portions, and how fast; the part of TrainSettings and FinetuneSettings that backends do not need."""
+    """How long, in what portions, and how fast: the part of the settings that backends do not need."""
 
     epochs: int
     batch_size: int
@@ -79,7 +79,7 @@ def fit(
     folder : Path
         For the checkpoint and TensorBoard's logs.
     key : str
-        Stands for everything that the result is a function of. A checkpoint in `folder` with the same key is gone on from.
+        Stands for everything that the result is a function of: a checkpoint in `folder` with the same key is resumed.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def fit(
             entry = _entry(epoch, value, results, rate, spec)
             if not math.isfinite(entry["loss"]):
                 raise InputError(
-                    f"the loss of epoch {epoch} is {entry['loss']}: train with a learning_rate below {schedule.learning_rate:g}"
+                    f"loss of epoch {epoch}: {entry['loss']}; take a learning_rate below {schedule.learning_rate:g}"
                 )
             history["epochs"].append(entry)
             if value > history["epochs"][history["best_epoch"]]["metric"]:
