@@ -41,13 +41,16 @@ SPURIOUS_WARNINGS: tuple[tuple[str, type[Warning], str], ...] = (
     ("No GPU support detected", UserWarning, r"nengo_dl\.simulator"),
     # NengoDL runs Keras in graph mode, and Keras warns of attributes that Keras itself reads
     (r"`(Model\.state_updates|layer\.updates)` will be removed", UserWarning, r"tf_keras\.src\."),
-    # Nengo compares NumPy's version with distutils
+    # Nengo 3.2 on NumPy 1.26: it compares versions with distutils and has a copy of an old SciPy
     ("distutils Version classes are deprecated", DeprecationWarning, ""),
+    ("Conversion of an array with ndim > 0", DeprecationWarning, r"nengo\._vendor\.scipy\."),
+    ("`product` is deprecated", DeprecationWarning, r"nengo\.utils\.filter_design"),
 )
 
 # Python log records of TensorFlow (logger "tensorflow")
 SPURIOUS_RECORDS = re.compile(
     r"is deprecated|deprecated and will be removed"  # calls made by tf-keras and NengoDL
+    r"|triggered tf\.function retracing"  # one a simulator, and each network has its own
     r"|Model failed to serialize as JSON"  # the TensorBoard callback tries; a NengoDL model never serialises
 )
 

@@ -9,7 +9,7 @@ import pytest
 from hardware.errors import InputError
 from pipeline import experiment as experiments
 from pipeline.evaluation import check_models
-from pipeline.evaluation.models import run_nengo_dl
+from pipeline.evaluation.models import LoihiModel, NengoDLModel
 from pipeline.evaluation.synops import fan_out
 from pipeline.evaluation.tally import Tally, agreement, skipped
 from pipeline.networks import Layer, build, neurons_for, spec_for
@@ -57,17 +57,18 @@ def test_fan_out_is_the_column_count_of_nengos_own_matrix(arguments):
 def small():
     experiment = experiments.load(
         "demo-locnet",
-        ["network.filters=[2, 3]", "network.dense=[6]", "finetune.n_steps=12", "finetune.readout_steps=4"],
+        ["network.filters=[2, 3]", "network.dense=[6]", "finetune.n_steps=24", "finetune.readout_steps=4"],
     )
     experiment = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, height=8, width=12))
     spec = spec_for(experiment.network, (8, 12))
     images = np.random.default_rng(0).random((3, 8, 12, 1)).astype(np.float32)
-    return experiment, spec, spec.init_params(1), images
+    return experiment, spec, {k: 3 * v for k, v in spec.init_params(1).items()}, images  # x 3: every layer spikes
 
 
 def test_nengo_dl_counts_equal_nengos(small):
     experiment, spec, params, images = small
-    (batch,) = run_nengo_dl(experiment, spec, params, "hybrid", images)
+    with NengoDLModel(experiment, spec, params, "hybrid") as model:
+        (batch,) = model.run(images)
     built = build(spec, neurons_for(experiment.neurons, "spiking"), params, experiment.finetune.synapse_s)
     with built.net:
         probes = {name: nengo.Probe(layer.neurons) for name, layer in built.layers.items()}
@@ -80,7 +81,7 @@ def test_nengo_dl_counts_equal_nengos(small):
             spikes = sim.data[probes[layer.name]] > 0
             assert batch.spikes[layer.name][i] == spikes.sum()
             if above is not None:
-                assert batch.synops[layer.name][i] == (above.sum(axis=0) * fan_out(layer)).sum()
+                assert batch.synops[layer.name][i] == (above[:-1].sum(axis=0) * fan_out(layer)).sum()
             above, total = spikes, total + spikes.sum()
         assert total > 20  # the comparison says something
         np.testing.assert_allclose(batch.readout[i], sim.data[built.output], atol=1e-4)
@@ -102,19 +103,20 @@ def test_a_skipped_row_keeps_every_key_of_a_row(small):
 
     names = np.array(["a", "b", "c"])
     dataset = Dataset("x", "boxes", images, np.tile(np.float32([0.1, 0.2, 0.6, 0.7]), (3, 1)), names, names, names)
-    tally = Tally(experiment, spec, dataset, 12)
-    for batch in run_nengo_dl(experiment, spec, params, "hybrid", images):
-        tally.add(batch)
+    tally = Tally(experiment, spec, dataset, 24)
+    with NengoDLModel(experiment, spec, params, "hybrid") as model:
+        for batch in model.run(images):
+            tally.add(batch)
     row = tally.row("hybrid", 1.0)
     assert set(skipped("hybrid", "why")) == set(row) | {"skipped"}
     assert [layer["name"] for layer in row["layers"]] == [layer.name for layer in spec.layers]
     assert row["spikes_per_inference"] == pytest.approx(sum(layer["spikes_per_inference"] for layer in row["layers"]))
-    seconds = 12 * experiment.dt_s
+    seconds = 24 * experiment.dt_s
     assert row["mean_rate_hz"] == pytest.approx(row["spikes_per_inference"] / spec.n_neurons / seconds)
     for name, rates in tally.rates_hz().items():
         layer = next(layer for layer in row["layers"] if layer["name"] == name)
         assert rates.mean() == pytest.approx(layer["mean_rate_hz"], rel=1e-5)
-    assert tally.curve_steps == [5, 10, 12]
+    assert tally.curve_steps == [5, 10, 15, 20, 24]
     assert tally.curve_values()[-1] == row["value"]
 
 
@@ -126,3 +128,19 @@ def test_agreement_is_zero_distance_and_correlation_one_only_for_equal_rates():
     other = agreement(rates, {"a": np.array([4.0, 2.0, 1.0]), "silent": np.ones(3)})["layers"]
     assert other[0]["rate_mean_abs_difference_hz"] == pytest.approx(2)
     assert other[0]["rate_correlation"] < 0 and other[1]["rate_mean_abs_difference_hz"] == 1
+
+
+def test_counts_of_the_emulator_equal_those_of_nengo_loihis(small):
+    """Synaptic operations too: counted in the kernels there, from fan-outs here."""
+    experiment, spec, params, images = small
+    with LoihiModel(experiment, spec, params, "emulator") as model:
+        (ours,) = model.run(images)
+    with LoihiModel(experiment, spec, params, "reference") as model:
+        theirs = list(model.run(images))
+    assert all(counts.sum() > 0 for counts in ours.spikes.values())
+    np.testing.assert_array_equal(ours.readout, np.concatenate([batch.readout for batch in theirs]))
+    for name in ours.spikes:
+        np.testing.assert_array_equal(ours.spikes[name], np.concatenate([batch.spikes[name] for batch in theirs]))
+        np.testing.assert_array_equal(ours.neuron_spikes[name], sum(batch.neuron_spikes[name] for batch in theirs))
+    for name in ours.synops:
+        np.testing.assert_array_equal(ours.synops[name], np.concatenate([batch.synops[name] for batch in theirs]))

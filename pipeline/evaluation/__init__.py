@@ -82,7 +82,7 @@ def evaluate(
             rows.append(skipped(model, reason))
             continue
         begun = time.perf_counter()
-        tally, extra = runner.run(model, dataset)
+        (tally, *others), extra = runner.run(model, [dataset] if moved is None else [dataset, moved])
         seconds = time.perf_counter() - begun
         rows.append({**tally.row(model, seconds), **extra})
         result.predictions[f"{model}/prediction"] = tally.prediction
@@ -90,11 +90,12 @@ def evaluate(
         rates[model] = tally.rates_hz()
         if tally.curve_steps:
             curves[model] = tally.curve_values()
+            result.trajectory["n_steps"] = tally.curve_steps
+        if tally.step_spikes.any():
             cumulative = np.cumsum(tally.step_spikes) / len(dataset)
             spike_curves[model] = [float(cumulative[step - 1]) for step in tally.curve_steps]
-            result.trajectory["n_steps"] = tally.curve_steps
         if moved is not None:
-            row = runner.run(model, moved)[0].row(model, 0)
+            row = others[0].row(model, 0)
             shifted_rows.append({key: row[key] for key in ("model", "value", "ci95", "mean_rate_hz")})
         n_done += 1
         say(f"  {_line(rows[-1], METRIC[dataset.task])}")
@@ -135,49 +136,41 @@ def evaluate(
 
 
 class _Runner:
-    """Runs one model after another; a network is placed once."""
+    """Builds each model once and runs it on every data set that is asked for."""
 
     def __init__(self, experiment, spec, params, constant):
         self.experiment, self.spec, self.params, self.constant = experiment, spec, params, constant
-        self.placed: dict[str, Any] = {}
 
     def can(self, model: str) -> bool:
-        return model == "constant" or self._params_of(model) in self.params
+        return model == "constant" or self._kind(model) in self.params
 
-    def _params_of(self, model: str) -> str:
+    @staticmethod
+    def _kind(model: str) -> str:
         return "hybrid" if model.endswith("hybrid") else "ann"
 
-    def run(self, model: str, dataset: Dataset) -> tuple[Tally, dict[str, Any]]:
+    def run(self, model: str, sets: list[Dataset]) -> tuple[list[Tally], dict[str, Any]]:
+        """One tally a data set, and what else a row of this model tells."""
         experiment, spec = self.experiment, self.spec
-        if model in ("constant", "ann"):
-            tally = Tally(experiment, spec, dataset, 1)
-        else:
-            tally = Tally(experiment, spec, dataset, experiment.finetune.n_steps)
         if model == "constant":
-            tally.final.append(as_target(dataset.task, predict_constant(self.constant, dataset)))
-            return tally, {}
-        extras = models.Extras()
-        params = self.params[self._params_of(model)]
+            tallies = [Tally(experiment, spec, dataset, 1) for dataset in sets]
+            for tally in tallies:
+                tally.final.append(as_target(tally.dataset.task, predict_constant(self.constant, tally.dataset)))
+            return tallies, {}
+        params = self.params[self._kind(model)]
         if model.startswith("loihi-"):
-            built = self._place(model.removeprefix("loihi-"), params)
-            batches = models.run_loihi(
-                experiment, built, dataset.images, extras, experiment.deploy.target, tally.n_steps
-            )
+            opened = models.LoihiModel(experiment, spec, params, experiment.deploy.target)
         else:
-            phase = "ann" if model == "ann" else "hybrid"
-            batches = models.run_nengo_dl(experiment, spec, params, phase, dataset.images)
-        with Progress(f"{model} on {len(dataset)} samples", len(dataset)) as progress:
-            for batch in batches:
-                tally.add(batch)
-                progress.advance(len(batch.readout))
+            opened = models.NengoDLModel(experiment, spec, params, "ann" if model == "ann" else "hybrid")
+        tallies = [Tally(experiment, spec, dataset, opened.n_steps) for dataset in sets]
+        n_samples = sum(len(dataset) for dataset in sets)
+        with opened, Progress(f"{model} on {n_samples} samples", n_samples) as progress:
+            for tally in tallies:
+                for batch in opened.run(tally.dataset.images):
+                    tally.add(batch)
+                    progress.advance(len(batch.readout))
         if model.startswith("loihi-"):
-            return tally, {"overflows": extras.overflows, "input_spikes_max": extras.input_spikes_max}
-        return tally, {}
-
-    def _place(self, kind: str, params: Params):
-        if kind not in self.placed:
-            self.placed[kind] = models.placed_network(self.experiment, self.spec, params)
-        return self.placed[kind]
+            return tallies, {"overflows": opened.overflows, "input_spikes_max": opened.input_spikes_max}
+        return tallies, {}
 
 
 def _line(row: dict[str, Any], metric: str) -> str:

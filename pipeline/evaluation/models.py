@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import nengo
 import numpy as np
 
-from hardware.errors import InputError
 from pipeline.evaluation.synops import fan_out
 from pipeline.experiment import Experiment
 from pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
@@ -41,61 +40,67 @@ class Batch:
     step_spikes: np.ndarray | None = None
 
 
-@dataclass
-class Extras:
-    """What a Loihi run tells beside its results."""
-
-    overflows: dict[str, int] = field(default_factory=dict)
-    input_spikes_max: int = 0
-
-
 def flat(images: np.ndarray) -> np.ndarray:
     """Images (n, height, width, 1) as an input of Nengo (n, 1, size): constant over the presentation."""
     return images.reshape(len(images), 1, -1)
 
 
-def run_nengo_dl(
-    experiment: Experiment, spec: NetworkSpec, params: Params, phase: str, images: np.ndarray
-) -> Iterator[Batch]:
-    """Run `phase` ("ann", or "hybrid" for spikes) in NengoDL.
+class NengoDLModel:
+    """A network in NengoDL, built once and run on any number of images.
 
     Parameters
     ----------
-    images : (n, height, width, 1) float32
+    phase : {"ann", "hybrid"}
+        Rates in one step, or spikes over the experiment's number of steps.
     """
-    from pipeline.neurons import nengo_dl  # with builders for the chip's neurons
 
-    spiking = phase == "hybrid"
-    n_steps = experiment.finetune.n_steps if spiking else 1
-    built = build(
-        spec, neurons_for(experiment.neurons, phase), params, experiment.finetune.synapse_s if spiking else None,
-        seed=experiment.seed,
-    )  # fmt: skip
-    probes = {}
-    if spiking:
-        with built.net:
-            probes = {
-                name: nengo.Probe(layer.neurons, label=f"spikes of {name}") for name, layer in built.layers.items()
-            }
-    size = spec.readout.n_neurons + (spec.n_neurons if spiking else 0)
-    minibatch = int(np.clip(PROBE_BYTES / (4 * size * n_steps), 1, min(64, len(images))))
-    amplitude = experiment.dt_s * experiment.neurons.rate_scale_hz
-    with nengo_dl.Simulator(
-        built.net, dt=experiment.dt_s, minibatch_size=minibatch, seed=experiment.seed, progress_bar=False
-    ) as sim:
-        for first in range(0, len(images), minibatch):
-            part = flat(images[first : first + minibatch])
+    def __init__(self, experiment: Experiment, spec: NetworkSpec, params: Params, phase: str):
+        from pipeline.compat import import_nengo_dl
+
+        nengo_dl = import_nengo_dl()
+        self.spec, spiking = spec, phase == "hybrid"
+        self.n_steps = experiment.finetune.n_steps if spiking else 1
+        neurons = neurons_for(experiment.neurons, phase)
+        synapse_s = experiment.finetune.synapse_s if spiking else None
+        self.built = build(spec, neurons, params, synapse_s, seed=experiment.seed)
+        self.probes = _spike_probes(self.built) if spiking else {}
+        size = spec.readout.n_neurons + (spec.n_neurons if spiking else 0)
+        self.minibatch = int(np.clip(PROBE_BYTES / (4 * size * self.n_steps), 1, 64))
+        self.amplitude = experiment.dt_s * experiment.neurons.rate_scale_hz  # times output: spikes in a step
+        self.sim = nengo_dl.Simulator(
+            self.built.net, dt=experiment.dt_s, minibatch_size=self.minibatch, seed=experiment.seed, progress_bar=False
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.sim.close()
+
+    def run(self, images: np.ndarray) -> Iterator[Batch]:
+        """Run on images (n, height, width, 1)."""
+        for first in range(0, len(images), self.minibatch):
+            part = flat(images[first : first + self.minibatch])
             n = len(part)
-            padded = np.concatenate([part, np.zeros((minibatch - n, *part.shape[1:]), part.dtype)])
-            data = sim.predict_on_batch({built.image: np.repeat(padded, n_steps, axis=1)}, n_steps=n_steps)
-            batch = Batch(data[built.output][:n])
-            if spiking:
-                _count(batch, spec, {name: data[probe][:n] for name, probe in probes.items()}, amplitude)
+            padded = np.concatenate([part, np.zeros((self.minibatch - n, *part.shape[1:]), part.dtype)])
+            data = self.sim.predict_on_batch(
+                {self.built.image: np.repeat(padded, self.n_steps, axis=1)}, n_steps=self.n_steps
+            )
+            batch = Batch(data[self.built.output][:n])
+            if self.probes:
+                count(batch, self.spec, {k: v[:n] for k, v in _by_layer(data, self.probes).items()}, self.amplitude)
             yield batch
 
 
-def _count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], amplitude: float) -> None:
-    """Spike counts from NengoDL's outputs, which are 1 / (dt rate_scale) in a step with a spike."""
+def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], amplitude: float) -> None:
+    """Fill in the counts of `batch` from what the layers' probes recorded.
+
+    Parameters
+    ----------
+    outputs : {layer: (n_samples, n_steps, n_neurons)}
+    amplitude : float
+        What makes one spike of an output 1.
+    """
     steps, total = 0, None
     layers = {layer.name: layer for layer in spec.layers}
     names = list(outputs)
@@ -107,63 +112,85 @@ def _count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], ampl
         if total is not None:
             batch.synops[name] = total @ fan_out(layers[name])
         if name != names[-1]:
-            total = spikes.sum(axis=1, dtype=np.int64)
+            total = spikes[:, :-1].sum(axis=1, dtype=np.int64)  # those of the last step arrive after it
     batch.step_spikes = steps
 
 
-def loihi_network(experiment: Experiment, spec: NetworkSpec, params: Params, probes: bool = False) -> BuiltNetwork:
-    """The network as it goes to the chip, before it is cut into blocks. `probes` adds one for the spikes of each layer."""
-    built = build(
-        spec, neurons_for(experiment.neurons, "loihi"), params, experiment.finetune.synapse_s, loihi=True,
-        seed=experiment.seed,
-    )  # fmt: skip
-    if probes:
-        with built.net:
-            for name, layer in built.layers.items():
-                nengo.Probe(layer.neurons, label=name)
-    return built
-
-
 def placed_network(experiment: Experiment, spec: NetworkSpec, params: Params, probes: bool = False) -> BuiltNetwork:
-    """`loihi_network`, cut into blocks for the experiment's board."""
+    """The network as it goes to the chip, cut into blocks for the experiment's board.
+
+    `probes` adds one for the spikes of each layer.
+    """
     import hardware
 
-    built = loihi_network(experiment, spec, params, probes)
+    built = build(
+        spec,
+        neurons_for(experiment.neurons, "loihi"),
+        params,
+        experiment.finetune.synapse_s,
+        loihi=True,
+        seed=experiment.seed,
+    )
+    if probes:
+        _spike_probes(built)
     hardware.partition(built.net, board=experiment.quantize.board, prefer=experiment.quantize.prefer)
     return built
 
 
-def run_loihi(
-    experiment: Experiment, built: BuiltNetwork, images: np.ndarray, extras: Extras, target: str, n_steps: int
-) -> Iterator[Batch]:
-    """Run a placed network on `target`; see `placed_network`.
+def _spike_probes(built: BuiltNetwork) -> dict[str, nengo.Probe]:
+    with built.net:
+        return {name: nengo.Probe(layer.neurons, label=name) for name, layer in built.layers.items()}
 
-    Parameters
-    ----------
-    images : (n, height, width, 1) float32
-    extras : Extras
-        Filled in.
+
+def _by_layer(data, probes: dict[str, nengo.Probe]) -> dict[str, np.ndarray]:
+    return {name: data[probe] for name, probe in probes.items()}
+
+
+class LoihiModel:
+    """A network in the chip's integers, on the fast emulator or on nengo-loihi's own ("reference").
+
+    `overflows` {layer: registers that wrapped} and `input_spikes_max` (the most spikes that entered the chip in a step)
+    grow with every run on the emulator.
     """
-    import hardware
 
-    if not len(images):
-        raise InputError("no images to run; choose a larger --limit")
-    size = experiment.deploy.batch_size
-    with hardware.Simulator(built.net, target=target, dt=experiment.dt_s, seed=experiment.seed, progress=False) as sim:
-        for first in range(0, len(images), size):
-            out = sim.predict({built.image: flat(images[first : first + size])}, n_steps=n_steps)
-            stats = sim.stats
-            for label, count in stats.overflows.items():
-                extras.overflows[label] = extras.overflows.get(label, 0) + int(count)
-            extras.input_spikes_max = max(extras.input_spikes_max, int(stats.input_spikes_max))
-            names = list(built.layers)
-            yield Batch(
-                out[built.output],
-                {name: stats.spikes[name] for name in names},
-                {name: stats.neuron_spikes[name] for name in names},
-                {name: stats.synops[name] for name in names[1:]},
-                stats.step_spikes,
-            )
+    def __init__(self, experiment: Experiment, spec: NetworkSpec, params: Params, target: str):
+        import hardware
+
+        self.spec, self.n_steps, self.size = spec, experiment.finetune.n_steps, experiment.deploy.batch_size
+        self.counts = target == "emulator"  # the other one has no counters
+        self.built = placed_network(experiment, spec, params, probes=not self.counts)
+        self.probes = {p.label: p for p in self.built.net.all_probes if p.label in self.built.layers}
+        self.amplitude = experiment.dt_s * experiment.neurons.rate_scale_hz
+        self.overflows: dict[str, int] = {}
+        self.input_spikes_max: int | None = 0 if self.counts else None
+        self.sim = hardware.Simulator(self.built.net, target=target, dt_s=experiment.dt_s, seed=experiment.seed)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.sim.close()
+
+    def run(self, images: np.ndarray) -> Iterator[Batch]:
+        """Run on images (n, height, width, 1)."""
+        for first in range(0, len(images), self.size if self.counts else 1):
+            part = flat(images[first : first + (self.size if self.counts else 1)])
+            out = self.sim.predict({self.built.image: part}, n_steps=self.n_steps)
+            batch = Batch(out[self.built.output])
+            if self.counts:
+                self._take(batch, self.sim.stats)
+            else:
+                count(batch, self.spec, _by_layer(out, self.probes), self.amplitude)
+            yield batch
+
+    def _take(self, batch: Batch, stats) -> None:
+        names = list(self.built.layers)
+        batch.spikes = {name: stats.spikes[name] for name in names}
+        batch.neuron_spikes = {name: stats.neuron_spikes[name] for name in names}
+        batch.synops = {name: stats.synops[name] for name in names[1:]}
+        for label, n in stats.overflows.items():
+            self.overflows[label] = self.overflows.get(label, 0) + int(n)
+        self.input_spikes_max = max(self.input_spikes_max, int(stats.input_spikes_max))
 
 
 def raster(experiment: Experiment, built: BuiltNetwork, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -182,7 +209,7 @@ def raster(experiment: Experiment, built: BuiltNetwork, image: np.ndarray) -> di
     """
     import hardware
 
-    with hardware.Simulator(built.net, target="emulator", dt=experiment.dt_s, seed=experiment.seed) as sim:
+    with hardware.Simulator(built.net, target="emulator", dt_s=experiment.dt_s, seed=experiment.seed) as sim:
         out = sim.predict({built.image: flat(image)}, n_steps=experiment.finetune.n_steps)
     arrays = {}
     for probe in built.net.all_probes:

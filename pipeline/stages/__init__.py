@@ -77,17 +77,18 @@ class Context:
 
     def write_npz(self, name: str, arrays: dict) -> None:
         artifacts.write_npz(self.out / name, arrays)
-        self._add(name)
+        self.add(name)
 
     def write_json(self, name: str, value: Any) -> None:
         artifacts.write_json(self.out / name, value)
-        self._add(name)
+        self.add(name)
 
     def write_bytes(self, name: str, value: bytes) -> None:
         artifacts.write_bytes(self.out / name, value)
-        self._add(name)
+        self.add(name)
 
-    def _add(self, name: str) -> None:
+    def add(self, name: str) -> None:
+        """`name`, written into `out`, is an output."""
         if name not in self.outputs:
             self.outputs.append(name)
 

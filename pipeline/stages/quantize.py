@@ -27,15 +27,17 @@ def run(context) -> None:
     errors = {}
     for model, stage in MODELS.items():
         built = placed_network(experiment, spec, context.read_npz(stage, artifacts.PARAMS))
-        report = hardware.check(built.net, board=experiment.quantize.board)
+        # on the board spikes go in and out step by step
+        report = hardware.check(built.net, board=experiment.quantize.board, precompute=False)
         if report.violations:
             print(report.table())
             raise MisfitError(
                 f"{experiment.name}: the {model} network breaks {len(report.violations)} limits of {experiment.quantize.board}, "
                 "listed above; make it smaller, or choose another board with --set quantize.board=NAME"
             )
-        program = hardware.compile_network(built.net, dt=experiment.dt_s, seed=experiment.seed)
-        context.write_bytes(f"program-{model}.npz", program.to_bytes())
+        name = f"program-{model}.npz"
+        hardware.compile_network(built.net, dt_s=experiment.dt_s).save(context.out / name)
+        context.add(name)
         errors[model] = quantization_error(built.net)
     print(f"  {report.cores} cores on {report.chips} chips (lower bound {report.lower_bound_cores} cores)")
     context.write_json(artifacts.PLACEMENT, report.to_json())

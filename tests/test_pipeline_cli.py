@@ -1,0 +1,210 @@
+"""The command line from images to report on a tiny experiment, and one line for everything that can be wrong."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import artifacts
+from pipeline.__main__ import main
+from pipeline.evaluation import MODELS
+
+EXPERIMENT = "demo-locnet"
+TINY = [
+    "--set", "data.height=16", "--set", "data.width=32", "--set", "data.n_groups=40", "--set", "network.filters=[2, 4]",
+    "--set", "network.dense=[8]", "--set", "train.epochs=2", "--set", "finetune.epochs=1", "--set", "finetune.n_steps=20",
+    "--set", "finetune.readout_steps=5", "--set", "deploy.n_bootstrap=50",
+]  # fmt: skip
+STAGES = ("train", "finetune", "deploy", "report")
+
+
+def cotrain(*arguments) -> int:
+    try:
+        return main([str(a) for a in arguments])
+    except SystemExit as error:  # argparse
+        return error.code
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Run folders of every stage; a test that changes them copies them first."""
+    folder = tmp_path_factory.mktemp("runs")
+    for verb in STAGES:
+        assert cotrain(verb, EXPERIMENT, "--runs", folder, *TINY) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_every_row_has_been_run_and_counts_add_up(runs):
+    metrics = artifacts.read_json(runs / EXPERIMENT / "deploy" / "metrics.json")
+    assert (metrics["schema"], metrics["experiment"], metrics["metric"]) == (1, EXPERIMENT, "iou")
+    assert metrics["n_samples"] == 4 and metrics["dataset"]["n_total"] == 40
+    assert [row["model"] for row in metrics["rows"]] == list(MODELS)
+    for row in metrics["rows"]:
+        assert "skipped" not in row and 0 <= row["ci95"][0] <= row["value"] <= row["ci95"][1] <= 1
+        if row["model"] in ("constant", "ann"):
+            assert row["spikes_per_inference"] is None
+        else:
+            assert row["spikes_per_inference"] == pytest.approx(
+                sum(layer["spikes_per_inference"] for layer in row["layers"])
+            )
+    assert [row["model"] for row in metrics["protocols"]["shifted"]["rows"]] == list(MODELS)
+
+
+def test_predictions_give_the_metrics_again(runs):
+    """Another path to the number: the saved boxes, scored with the arithmetic written out."""
+    metrics = artifacts.read_json(runs / EXPERIMENT / "deploy" / "metrics.json")
+    arrays = artifacts.read_npz(runs / EXPERIMENT / "deploy" / "predictions.npz")
+    for row in metrics["rows"]:
+        values = []
+        for (a0, a1, a2, a3), (b0, b1, b2, b3) in zip(
+            arrays[f"{row['model']}/prediction"].astype(float), arrays["targets"].astype(float), strict=True
+        ):
+            overlap = max(min(a2, b2) - max(a0, b0), 0) * max(min(a3, b3) - max(a1, b1), 0)
+            area = max(a2 - a0, 0) * max(a3 - a1, 0)
+            values.append(overlap / (area + (b2 - b0) * (b3 - b1) - overlap) if area else 0.0)
+        assert row["value"] == pytest.approx(np.mean(values), abs=1e-6)
+
+
+def test_a_second_run_does_nothing_and_says_so(runs, capsys):
+    before = {p: p.stat().st_mtime_ns for p in runs.rglob("*") if p.is_file()}
+    for verb in STAGES:
+        assert cotrain(verb, EXPERIMENT, "--runs", runs, *TINY) == 0
+        assert "up to date" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in runs.rglob("*") if p.is_file()} == before
+
+
+def test_the_same_seed_gives_the_same_bytes(runs, tmp_path):
+    """In a process of its own, as a user would run it."""
+    for verb in ("train", "finetune"):
+        subprocess.run(
+            [sys.executable, "-m", "pipeline", verb, EXPERIMENT, "--runs", str(tmp_path), *TINY],
+            check=True, capture_output=True, cwd=Path(__file__).parent.parent,
+        )  # fmt: skip
+        ours, theirs = (folder / EXPERIMENT / verb / artifacts.PARAMS for folder in (runs, tmp_path))
+        assert ours.read_bytes() == theirs.read_bytes(), verb
+
+
+def test_another_setting_runs_only_what_depends_on_it(copy, capsys):
+    assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, "--limit", 2) == 0
+    out = capsys.readouterr().out
+    assert f"quantize {EXPERIMENT}: up to date" in out and f"deploy {EXPERIMENT}: done" in out
+    assert artifacts.read_json(copy / EXPERIMENT / "deploy" / "metrics.json")["n_samples"] == 2
+    capsys.readouterr()
+    assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, "--set", "train.epochs=3") == 2
+    error = capsys.readouterr().err
+    assert "train.epochs=2, now it is 3" in error and f"run: cotrain train {EXPERIMENT}" in error
+
+
+def test_the_reference_emulator_gives_the_same_rows(copy):
+    """nengo-loihi's own emulator against ours, through the whole pipeline."""
+    folder = copy / EXPERIMENT / "deploy"
+    limit = ["--limit", "2", "--set", 'deploy.models=["loihi-hybrid", "loihi-converted"]']
+    results = {}
+    for target in ("emulator", "reference"):
+        assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, *limit, "--target", target) == 0
+        rows = artifacts.read_json(folder / "metrics.json")["rows"]
+        results[target] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+        results[target].append(artifacts.arrays_digest(artifacts.read_npz(folder / "rates.npz")))
+    assert results["emulator"] == results["reference"]
+
+
+@pytest.mark.parametrize("verb", ["finetune", "quantize", "deploy", "report"])
+def test_a_stage_before_the_one_that_it_needs(verb, tmp_path, capsys):
+    assert cotrain(verb, EXPERIMENT, "--runs", tmp_path, *TINY) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "needs the train stage" in error
+    assert f"run: cotrain train {EXPERIMENT}" in error
+
+
+@pytest.mark.parametrize(
+    "stage, name", [("train", "params.npz"), ("finetune", "params.npz"), ("quantize", "placement.json")]
+)
+def test_a_changed_byte_in_an_input_names_the_file(stage, name, copy, capsys):
+    path = copy / EXPERIMENT / stage / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert cotrain("report", EXPERIMENT, "--runs", copy, *TINY) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(path) in error and "--force" in error
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["trian", "locnet"], ["unknown verb 'trian'", "did you mean 'train'"]),
+        (["train", "locnt"], ["unknown experiment 'locnt'", "did you mean 'locnet'"]),
+        (["train"], ["experiment"]),
+        ([], ["verb"]),
+        (["train", EXPERIMENT, "--set", "train.epoch=1"], ["unknown setting 'epoch'"]),
+        (["train", EXPERIMENT, "--set", "train.epochs=zero"], ["epochs is 'zero'"]),
+        (["deploy", EXPERIMENT, "--target", "loihi3"], ["loihi3"]),
+        (["train", "locnet", "--data", "nowhere"], ["nowhere", "make data"]),
+        (["train", "cae", "--data", "nowhere"], ["nowhere", "make data"]),
+        (["evaluate", EXPERIMENT, "--json", "no/such/folder/x.json"], ["no/such/folder"]),
+        (["evaluate", EXPERIMENT, "--models", "anm", "--json", "x.json"], ["unknown model 'anm'", "did you mean 'ann'"]),
+        (["evaluate", EXPERIMENT, "--limit", "-1", "--json", "x.json"], ["--limit is -1"]),
+    ],
+)
+def test_one_line_for_what_is_wrong(arguments, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cotrain(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+    assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+def test_a_closed_output_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cotrain("train", EXPERIMENT, "--runs", tmp_path / "file" / "runs", *TINY) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "cannot write" in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_read_only_output_folder(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert cotrain("train", EXPERIMENT, "--runs", tmp_path / "runs", *TINY) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_evaluate_scores_a_run(runs, tmp_path, capsys):
+    target = tmp_path / "metrics.json"
+    arguments = ["evaluate", EXPERIMENT, "--runs", runs, "--params", "run", "--json", target, *TINY]
+    assert cotrain(*arguments) == 0
+    found = json.loads(target.read_text())
+    deployed = artifacts.read_json(runs / EXPERIMENT / "deploy" / "metrics.json")
+    values = {row["model"]: row["value"] for row in deployed["rows"]}
+    assert {row["model"]: row["value"] for row in found["rows"]} == values
+    assert cotrain(*arguments, "--split", "all", "--models", "ann,loihi-hybrid", "--limit", 7) == 0
+    found = json.loads(target.read_text())
+    assert found["n_samples"] == 7 and found["split"] == "all"
+    assert [row["model"] for row in found["rows"] if "skipped" not in row] == ["ann", "loihi-hybrid"]
+    assert len(found["rows"]) == len(MODELS)
+
+
+def test_help_names_every_stage_and_is_quick_to_load():
+    """`cotrain --help` loads nothing heavy."""
+    script = (
+        "import sys; from pipeline.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('numpy', 'tensorflow', 'nengo', 'nengo_dl', 'nengo_loihi', 'numba') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    for word in ("train", "finetune", "quantize", "deploy", "report", "evaluate", "check", "data"):
+        assert word in out
+    assert out.splitlines()[-1] in ("[]", "['numpy']")
