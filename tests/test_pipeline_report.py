@@ -24,7 +24,7 @@ class Reader(HTMLParser):
     def __init__(self, source: str):
         super().__init__()
         self.open, self.tables, self.svgs, self.links, self.ids, self.figures = [], [], [], [], [], []
-        self.caption, self.cells, self.cell = None, None, None
+        self.caption, self.cells, self.cell = "", None, None
         self.feed(source)
         self.close()
         assert not self.open, f"left open: {self.open}"
@@ -38,8 +38,8 @@ class Reader(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
         if tag == "table":
-            self.tables.append({"caption": "", "rows": []})
-        elif tag == "caption":
+            self.tables.append({"caption": self.caption, "rows": []})
+        elif tag == "figcaption":
             self.caption = ""
         elif tag == "tr":
             self.cells = []
@@ -51,15 +51,15 @@ class Reader(HTMLParser):
         self.ids += [attributes["id"]] if "id" in attributes else []
         if tag == "svg":
             self.svgs.append(attributes)
-        elif tag == "figure":
+        elif tag == "figure" and attributes.get("class") != "tabular":
             self.figures.append(attributes)
         assert tag not in ("script", "iframe", "object", "embed", "link"), f"<{tag}> has no place in the report"
 
     def handle_endtag(self, tag):
         assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
         self.open.pop()
-        if tag == "caption":
-            self.tables[-1]["caption"], self.caption = self.caption.replace("\u00a0", " "), None
+        if tag == "figcaption":
+            self.caption = self.caption.replace("\u00a0", " ")
         elif tag in ("td", "th"):
             self.cells.append(self.cell.replace("\u00a0", " "))
             self.cell = None
@@ -69,7 +69,7 @@ class Reader(HTMLParser):
     def handle_data(self, data):
         if self.cell is not None:
             self.cell += data
-        elif self.caption is not None:
+        elif self.open and self.open[-1] == "figcaption":
             self.caption += data
 
     def table(self, start: str):
@@ -117,7 +117,7 @@ def test_comparison_equals_metrics_json(run):
         assert [row[0] for row in rows] == [row["model"] for row in run.metrics["rows"]]
         for cells, row in zip(rows, run.metrics["rows"], strict=True):
             found = dict(zip(head, (c.replace("**", "") for c in cells), strict=True))
-            assert found[head[2]] == f"{row['value']:.4f}"
+            assert found[head[1]] == f"{row['value']:.4f}"
             assert found["95 % CI"] == "{:.4f} to {:.4f}".format(*row["ci95"])
             spikes = row["spikes_per_inference"]
             assert found["Spikes / inference"] == ("–" if spikes is None else f"{spikes:,.0f}")

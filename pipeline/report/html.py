@@ -106,6 +106,8 @@ def _table(table: Table) -> str:
     body = "\n".join(cells(row, i) for i, row in enumerate(table.rows))
     label = escape(re.sub(r"[*`]", "", table.caption))
     return (
-        f'<div class="table{" tall" if table.tall else ""}" role="region" aria-label="{label}" tabindex="0">\n<table>\n'
-        f"<caption>{inline(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
+        f'<figure class="tabular">\n<figcaption>{inline(table.caption)}</figcaption>\n'
+        f'<div class="table{" tall" if table.tall else ""}" role="region" aria-label="{label}" tabindex="0">\n'
+        f'<table aria-label="{label}">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n'
+        "</div>\n</figure>"
     )

@@ -16,12 +16,12 @@ def comparison(document: dict[str, Any]) -> Table:
     metrics, paper = document["metrics"], document["paper"]
     name = metric_name(metrics["metric"])
     rows, muted = [], set()
-    columns = ["Model", "What it is", name, "95 % CI"]
+    columns = ["Model", name, "95 % CI"]
     if paper:
         columns.append("Paper" if paper["same_data"] else "Paper (other data set)")
-    columns += ["Mean rate (Hz)", "Spikes / inference", "Synaptic ops / inference", "Run time (s)"]
+    columns += ["Mean rate (Hz)", "Spikes / inference", "Synaptic ops / inference", "Run time (s)", "What it is"]
     for i, row in enumerate(metrics["rows"]):
-        cells = [row["model"], MODELS.get(row["model"], "")]
+        cells = [row["model"]]
         if row.get("skipped"):
             muted.add(i)
             cells += ["not run", row["skipped"]]
@@ -34,12 +34,13 @@ def comparison(document: dict[str, Any]) -> Table:
             text.count(row.get("spikes_per_inference")),
             text.count(row.get("synops_per_inference")),
             text.NOTHING if row.get("seconds") is None else f"{row['seconds']:.1f}",
+            MODELS.get(row["model"], ""),
         ]
         rows.append(tuple(cells))
     unit = "volume" if metrics.get("task") == "masks" else "image"
     caption = f"{name} on {text.plural(metrics['n_samples'], 'test sample')}; 95 % bootstrap intervals"
     caption += f" over {text.plural(metrics['n_groups'], unit)}." if metrics.get("n_groups") else "."
-    align = "ll" + "r" * (len(columns) - 2)
+    align = "l" + "r" * (len(columns) - 2) + "l"
     return Table(caption, tuple(columns), tuple(rows), align, frozenset(muted))
 
 
@@ -54,16 +55,16 @@ def steps(document: dict[str, Any]) -> Table:
     """Points lost or won at each step."""
     rows, muted = [], set()
     for i, step in enumerate(document["steps"]):
-        told = [f"{step['from']} → {step['to']}", step["what"]]
+        name = f"{step['from']} → {step['to']}"
         if step.get("skipped"):
             muted.add(i)
-            rows.append((*told, text.NOTHING, step["skipped"]))
+            rows.append((name, text.NOTHING, step["skipped"], step["what"]))
         else:
             ci = " to ".join(map(text.points, step["ci95"])) if step["ci95"] else text.NOTHING
-            rows.append((*told, text.points(step["difference"]), ci))
+            rows.append((name, text.points(step["difference"]), ci, step["what"]))
     name = metric_name(document["metrics"]["metric"])
     caption = f"Where points go (1 point is 0.01 {name}); paired bootstrap over the same images or volumes."
-    return Table(caption, ("Step", "What happens", "Points", "95 % CI"), tuple(rows), "llrr", frozenset(muted))
+    return Table(caption, ("Step", "Points", "95 % CI", "What happens"), tuple(rows), "lrrl", frozenset(muted))
 
 
 def protocols(document: dict[str, Any]) -> list:
