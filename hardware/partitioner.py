@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hardware.channels import reorder
 from hardware.errors import InputError, MisfitError
 from hardware.geometry import axon_bits
 from hardware.graph import read_graph
@@ -14,6 +15,7 @@ from hardware.limits import NAHUKU32, find_board
 from hardware.search import Search, candidates
 
 PREFERENCES = ("cores", "precision")
+LAYOUTS = ("free", "keep")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Placement:
         No cut of these layers into blocks can need fewer: each layer needs its compartments, and a dense layer its
         synapse memory and input axons, and no block holds two layers.
     layers : tuple of LayerPlacement
+    reordered : dict of {str: (n,) ndarray}
+        For every ensemble whose channels were put first, by label: the old number of each of its neurons.
     """
 
     board: str
@@ -54,6 +58,7 @@ class Placement:
     cores: int
     lower_bound_cores: int
     layers: tuple
+    reordered: dict
 
     def table(self) -> str:
         """The placement as text, one line a layer."""
@@ -138,13 +143,15 @@ def _incoming(group, n):
     return peak, np.bincount(target, flat**2, n), np.bincount(target, minlength=n).astype(float)
 
 
-def partition(net, board=NAHUKU32, prefer="cores", extra_cores=0.25, dt_s=0.001) -> Placement:
+def partition(net, board=NAHUKU32, prefer="cores", layout="free", extra_cores=0.25, dt_s=0.001) -> Placement:
     """Choose the block shapes of ``net`` and set them in its config.
 
     Sets ``net.config[ensemble].block_shape`` of every ensemble on the chip that has none, and
     ``net.config[connection].pop_type = 16`` of convolutions whose pop_type the user has not set, where output axons
-    are short. Nothing that the user has set is changed, and nothing at all where no cut fits. The search is exact
-    over grid cuts of a chain of layers, and deterministic.
+    are short. Where that saves cores, and ``layout`` allows, convolutions become channels-first, and their ensembles'
+    neurons, gains, biases and dense connections are reordered to match: only where nothing outside the network can
+    tell (no probe, no block shape, no decoded connection on them). What the user has set stays, and nothing at all
+    changes where no cut fits. The search is exact over grid cuts of a chain of layers, and deterministic.
 
     Parameters
     ----------
@@ -154,6 +161,9 @@ def partition(net, board=NAHUKU32, prefer="cores", extra_cores=0.25, dt_s=0.001)
     prefer : "cores" or "precision"
         "cores": the fewest cores, then the fewest axons. "precision": smaller blocks along the channels, each with a
         weight scale of its own, so that weights are rounded less.
+    layout : "free" or "keep"
+        "keep": neurons keep their order. Choose it if you compare neurons one by one with those of another copy of
+        the network, or will add probes or load parameters after this call.
     extra_cores : float
         For "precision": cores that may be spent beyond the fewest, as a fraction of them.
     dt_s : float
@@ -169,26 +179,54 @@ def partition(net, board=NAHUKU32, prefer="cores", extra_cores=0.25, dt_s=0.001)
         No cut fits; the message names the layer, the resource, what it needs and what would help.
     UnsupportedError
         nengo_loihi cannot put the network on the chip.
+    InputError
+        An argument is not one of those above.
     """
-    if prefer not in PREFERENCES:
-        raise InputError(f"prefer={prefer!r} is not known: choose one of {', '.join(PREFERENCES)}")
+    for name, value, known in (("prefer", prefer, PREFERENCES), ("layout", layout, LAYOUTS)):
+        if value not in known:
+            raise InputError(f"{name}={value!r} is not known: choose one of {', '.join(known)}")
     if extra_cores < 0:
         raise InputError(f"extra_cores={extra_cores!r} must be 0 or more: it is a fraction of the fewest cores")
     board = find_board(board)
-    graph = read_graph(net, dt_s)
-    if not graph.layers:
-        raise MisfitError("no ensemble is on the chip: leave at least one with on_chip unset or True")
-    search, best = _fewest_cores(graph, board)
+    search, best, orders = _plan(net, board, layout, dt_s)
     if prefer == "precision":
-        best = _most_precise(graph, search, best, board, extra_cores)
-    chosen = [options[k] for options, k in zip(search.choices, best)]
-    cores = sum(c.cores for c in chosen)
-    if cores > board.cores:
-        raise MisfitError(
-            f"the network needs {cores} cores and {board.name} has {board.cores}: use a larger board or fewer neurons"
-        )
-    pop16 = _pop_types(graph, search, best, board.chip)
-    return _apply(graph, search, best, chosen, pop16, board, prefer)
+        best = _most_precise(search, best, board, extra_cores)
+    return _apply(search, best, orders, board, prefer)
+
+
+def _plan(net, board, layout, dt_s):
+    """The search over the network as it is, or with its channels first where that takes fewer cores."""
+
+    def attempt():
+        try:
+            graph = read_graph(net, dt_s)
+            if not graph.layers:
+                raise MisfitError("no ensemble is on the chip: leave at least one with on_chip unset or True")
+            search, best = _fewest_cores(graph, board)
+            cores = sum(options[k].cores for options, k in zip(search.choices, best))
+            if cores > board.cores:
+                raise MisfitError(
+                    f"the network needs {cores:,} cores and {board.name} has {board.cores:,}: use a larger board or "
+                    "fewer neurons"
+                )
+            return (search, best), cores, graph
+        except MisfitError as error:
+            return error, float("inf"), None
+
+    found, cores, graph = attempt()
+    orders = {}
+    if layout == "free":
+        model = (graph or read_graph(net, dt_s)).model
+        orders, restore = reorder(net, model)
+        other, other_cores = attempt()[:2] if orders else (None, cores)
+        if other_cores < cores:
+            found = other
+        else:
+            orders = {}
+            restore()
+    if isinstance(found, MisfitError):
+        raise found
+    return (*found, orders)
 
 
 def _fewest_cores(graph, board):
@@ -228,13 +266,13 @@ def _why(layer, stopped):
     return f"layer {layer.name!r}: even in its smallest blocks it needs {used} {resource} of {allowed} a core: {help_}"
 
 
-def _most_precise(graph, search, best, board, extra_cores):
+def _most_precise(search, best, board, extra_cores):
     """Least rounding error of the weights within the allowed number of cores."""
     cores = [np.array([c.cores for c in found], dtype=float) for found in search.choices]
     fewest = sum(c[k] for c, k in zip(cores, best))
     budget = min(int(fewest * (1 + extra_cores)), board.cores)
     noise = []
-    for layer, found in zip(graph.layers, search.choices):
+    for layer, found in zip(search.graph.layers, search.choices):
         of = WeightNoise(layer)
         noise.append(np.array([of(c.cut) for c in found]))
 
@@ -256,10 +294,10 @@ def _most_precise(graph, search, best, board, extra_cores):
     return best
 
 
-def _pop_types(graph, search, best, chip):
+def _pop_types(search, best, chip):
     """Connections whose axons have to be pop16: of each layer that is short of output axons, the largest first."""
     narrow = set()
-    for i, layer in enumerate(graph.layers):
+    for i, layer in enumerate(search.graph.layers):
         wide = {}
         for link in layer.links:
             slots = _wide_slots(search, link, best)
@@ -283,8 +321,12 @@ def _wide_slots(search, link, best):
     return 2 * slots if free else slots
 
 
-def _apply(graph, search, best, chosen, pop16, board, prefer):
+def _apply(search, best, orders, board, prefer):
+    """Write what the search has chosen into the network's config."""
     config = import_nengo_loihi("config")
+    graph = search.graph
+    chosen = [options[k] for options, k in zip(search.choices, best)]
+    pop16 = _pop_types(search, best, board.chip)
     placed = []
     for i, (layer, candidate) in enumerate(zip(graph.layers, chosen)):
         if layer.ensemble is not None and layer.chosen is None:
@@ -323,4 +365,5 @@ def _apply(graph, search, best, chosen, pop16, board, prefer):
         cores=sum(at.cores for at in placed),
         lower_bound_cores=sum(at.lower_bound_cores for at in placed),
         layers=tuple(placed),
+        reordered={ensemble.label or str(ensemble): order for ensemble, order in orders.items()},
     )

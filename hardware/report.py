@@ -122,13 +122,9 @@ class Report:
         """Whether nothing is violated."""
         return not self.violations
 
-    def to_dict(self) -> dict:
-        """The report as plain lists, dicts, strings and numbers."""
-        return asdict(self)
-
-    def to_json(self) -> str:
-        """The report as JSON text."""
-        return json.dumps(self.to_dict(), indent=1) + "\n"
+    def to_json(self) -> dict:
+        """The report as what `json.dumps` takes: dicts, lists, strings and numbers."""
+        return json.loads(json.dumps(asdict(self)))
 
     def table(self) -> str:
         """The report as text: a line a layer, then every violation and finding."""
