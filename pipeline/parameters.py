@@ -10,7 +10,8 @@ import numpy as np
 from hardware.errors import InputError, MissingError
 from pipeline import artifacts
 from pipeline.experiment import Experiment
-from pipeline.networks import Params
+
+Params = dict[str, np.ndarray]
 
 PRETRAINED_DIR = Path(__file__).parent / "pretrained"
 KINDS = {"ann": "train", "hybrid": "finetune"}  # and the stage that makes them

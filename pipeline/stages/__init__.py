@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hardware.errors import InputError, MissingError
-from pipeline import artifacts
+from pipeline import artifacts, parameters
 from pipeline.experiment import Experiment
 
 
@@ -28,6 +28,7 @@ class Stage:
     settings: tuple[str, ...]
     schema: int = 1
     automatic: bool = False  # seconds of work: run for whoever needs it
+    pretrained: bool = False  # the package's parameters will do where there is no run
 
 
 _MODEL = ("data", "network", "neurons")
@@ -39,11 +40,11 @@ STAGES = {
         Stage("finetune", "fine-tune it as a hybrid: spikes forward, rate gradients backward", ("train",),
               (*_MODEL, "finetune")),
         Stage("quantize", "place the spiking networks on cores and turn them into integers", ("train", "finetune"),
-              (*_MODEL, "finetune", "quantize"), automatic=True),
+              (*_MODEL, "finetune", "quantize"), automatic=True, pretrained=True),
         Stage("deploy", "compare NengoDL and emulated Loihi on the test split",
-              ("train", "finetune", "quantize"), (*_MODEL, "finetune", "quantize", "deploy")),
+              ("train", "finetune", "quantize"), (*_MODEL, "finetune", "quantize", "deploy"), pretrained=True),
         Stage("report", "write the HTML, Markdown and JSON report", ("train", "finetune", "quantize", "deploy"),
-              (*_MODEL, "train", "finetune", "quantize", "deploy")),
+              (*_MODEL, "train", "finetune", "quantize", "deploy"), pretrained=True),
     )
 }  # fmt: skip
 
@@ -114,8 +115,26 @@ class Context:
             "stage_schema": stage.schema,
             "settings": self.experiment.resolved(*stage.settings),
             "dataset": self.dataset_digest,
-            "upstream": {name: self.folder(name).verify() for name in stage.needs},
+            "upstream": {name: self._digest(name) for name in stage.needs},
         }
+
+    @cached_property
+    def pretrained(self) -> bool:
+        """Whether the package's parameters stand in for a run that was never made."""
+        started = any(self.folder(stage).finished() for stage in parameters.KINDS.values())
+        return not started and parameters.package_file(self.experiment).is_file()
+
+    @cached_property
+    def found(self) -> parameters.Found:
+        """The experiment's parameters: those of the run, or the package's."""
+        if self.pretrained:
+            return parameters.from_package(self.experiment)
+        return parameters.from_runs(self.experiment, self.runs)
+
+    def _digest(self, stage: str) -> str:
+        if self.pretrained and stage in parameters.KINDS.values():
+            return artifacts.sha256(parameters.package_file(self.experiment).read_bytes())
+        return self.folder(stage).verify()
 
 
 def run(name: str, experiment: Experiment, runs: Path, data: Path, force: bool = False, say=print) -> bool:
@@ -133,7 +152,7 @@ def run(name: str, experiment: Experiment, runs: Path, data: Path, force: bool =
     for need in stage.needs:
         if STAGES[need].automatic:
             run(need, experiment, runs, data, say=say)
-        else:
+        elif not (stage.pretrained and context.pretrained and need in parameters.KINDS.values()):
             _require(need, context)
     folder = context.folder(name)
     key = context.key()
@@ -145,6 +164,8 @@ def run(name: str, experiment: Experiment, runs: Path, data: Path, force: bool =
     folder.open()
     module = importlib.import_module(f"pipeline.stages.{name}")
     say(f"{name} {experiment.name}: {stage.help}")
+    if context.pretrained and stage.pretrained:
+        say("  no run of this experiment: the parameters that come with the package are used")
     module.run(context)
     seconds = time.perf_counter() - started
     folder.close(key, context.outputs, seconds)

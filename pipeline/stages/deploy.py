@@ -14,16 +14,15 @@ def run(context) -> None:
     """Write metrics.json, predictions.npz, rates.npz, trajectory.json and raster.npz."""
     experiment, dataset = context.experiment, context.dataset
     spec = spec_for(experiment.network, dataset.image_shape)
-    params = {
-        "ann": context.read_npz("train", artifacts.PARAMS),
-        "hybrid": context.read_npz("finetune", artifacts.PARAMS),
-    }
+    params = context.found.params
     scored = dataset.subset("test").take(experiment.deploy.limit or None)
     constant = constant_predictor(dataset.subset("train"))
     result = evaluate(experiment, spec, params, constant, scored)
     placement = context.read_json("quantize", artifacts.PLACEMENT)
     result.metrics.update(
         dataset=describe(dataset, len(scored)),
+        split="test",
+        parameters=context.found.source,
         board=experiment.quantize.board,
         cores=placement["cores"],
         chips=placement["chips"],

@@ -7,7 +7,7 @@ from pipeline import artifacts
 from pipeline.evaluation.models import placed_network
 from pipeline.networks import spec_for
 
-MODELS = {"converted": "train", "hybrid": "finetune"}  # model: the stage with its parameters
+MODELS = {"converted": "ann", "hybrid": "hybrid"}  # model: its parameters
 
 
 def run(context) -> None:
@@ -25,8 +25,8 @@ def run(context) -> None:
     experiment = context.experiment
     spec = spec_for(experiment.network, context.dataset.image_shape)
     errors = {}
-    for model, stage in MODELS.items():
-        built = placed_network(experiment, spec, context.read_npz(stage, artifacts.PARAMS))
+    for model, kind in MODELS.items():
+        built = placed_network(experiment, spec, context.found.params[kind])
         # on the board spikes go in and out step by step
         report = hardware.check(built.net, board=experiment.quantize.board, precompute=False)
         if report.violations:
