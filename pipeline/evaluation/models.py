@@ -133,7 +133,9 @@ def placed_network(experiment: Experiment, spec: NetworkSpec, params: Params, pr
     )
     if probes:
         _spike_probes(built)
-    hardware.partition(built.net, board=experiment.quantize.board, prefer=experiment.quantize.prefer)
+    # neurons are compared one by one with NengoDL's, so they keep their order
+    settings = experiment.quantize
+    hardware.partition(built.net, board=settings.board, prefer=settings.prefer, layout="keep")
     return built
 
 
