@@ -61,6 +61,7 @@ def _training(context, spec, rng):
             }
             for i, f in enumerate(fall)
         ]
+        epochs.insert(0, {"epoch": 0, "loss": None, "metric": 0.3, "seconds": None, "mean_rate_hz": None})
         params = {k: v + np.float32(0.01) * (stage == "finetune") for k, v in spec.init_params(1).items()}
         _write(context, stage, {artifacts.HISTORY: {"epochs": epochs, "best_epoch": n - 2}, artifacts.PARAMS: params})
 

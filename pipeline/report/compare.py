@@ -69,15 +69,14 @@ def page(documents: list[dict[str, Any]]) -> Page:
     title = "Side by side: " + ", ".join(d["experiment"] for d in documents)
     sections = []
     for d in documents:
-        blocks: list = [Text(subtitle(d), "note"), *(Text(s) for s in d["verdict"]), tables.comparison(d)]
+        blocks: list = [Text(subtitle(d), "note"), *(Text(s) for s in d["verdict"][1:]), tables.comparison(d)]
         chart = scores(d)
         blocks += [Row(((chart,) if chart else ()) + (tables.steps(d),)), tables.layers(d)]
         sections.append(Section(f"experiment-{d['experiment']}", d["title"], tuple(blocks)))
     sections.append(Section("settings", "Settings that differ", (_settings(documents),)))
     lead = (
         *(Text(f"{d['experiment']}: {d['verdict'][0]}", "verdict") for d in documents),
-        _scores(documents),
-        _costs(documents),
+        Row((_scores(documents), _costs(documents))),
     )
     subtitle_text = f"{text.plural(len(documents), 'experiment')}; each one's full report lies in its own run folder."
     return Page(title, subtitle_text, lead, tuple(sections))

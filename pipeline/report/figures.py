@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.report import svg, text
+from pipeline.report import svg, tables, text
 from pipeline.report.blocks import Figure
 from pipeline.report.svg import Series
 from pipeline.report.verdict import CHIP_FIRST, metric_name, run_rows
@@ -73,7 +73,7 @@ def training(document: dict[str, Any]) -> list[Figure]:
         if not epochs:
             continue
         x = tuple(e["epoch"] for e in epochs)
-        best = history.get("best_epoch")
+        lasted, kept = text.plural(x[-1], "epoch"), tables.kept(history)
         drawings, said = [], []
         keys = (
             ("loss", "loss", "converted"),
@@ -84,14 +84,13 @@ def training(document: dict[str, Any]) -> list[Figure]:
             if key not in epochs[-1] or epochs[-1][key] is None:
                 continue
             y = tuple(e.get(key) for e in epochs)
-            told = f"{label} from {y[0]:.4g} to {y[-1]:.4g}" if y[0] is not None else f"{label} to {y[-1]:.4g}"
+            told = f"{label} from {next(v for v in y if v is not None):.4g} to {y[-1]:.4g}"
             said.append(told)
             drawings.append(
                 svg.lines([Series(label, x, y, css)], "epoch", label, f"{title}: {told}.", marks=len(x) <= 25)
             )
-        kept = "" if best is None else f" Epoch {best} was kept."
-        alt = f"{title}, {text.plural(len(x), 'epoch')}: " + ", ".join(said) + "." + kept
-        figures.append(Figure(f"**{title}**, {text.plural(len(x), 'epoch')}.{kept}", alt, tuple(drawings)))
+        alt = f"{title}, {lasted}: {', '.join(said)}. {kept}"
+        figures.append(Figure(f"**{title}**, {lasted}. {kept}", alt, tuple(drawings)))
     return figures
 
 

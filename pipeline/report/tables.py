@@ -96,11 +96,17 @@ def histories(document: dict[str, Any]) -> list[Table]:
             continue
         keys = [k for k in epochs[-1] if isinstance(epochs[-1][k], int | float) and k != "epoch"]
         rows = tuple((str(e["epoch"]), *(_number(e.get(k)) for k in keys)) for e in epochs)
-        best = history.get("best_epoch")
-        kept = "" if best is None else f"; epoch {best} was kept"
         columns = ("Epoch", *(k.replace("_", " ") for k in keys))
-        found.append(Table(f"Epochs of `{stage}`{kept}.", columns, rows, tall=len(rows) > 12))
+        found.append(Table(f"Epochs of `{stage}`. {kept(history)}", columns, rows, tall=len(rows) > 12))
     return found
+
+
+def kept(history: dict[str, Any]) -> str:
+    """Which epoch's parameters a training returned; epoch 0 is before its first step."""
+    best = history.get("best_epoch")
+    if best is None:
+        return ""
+    return f"Epoch {best} was kept." if best else "Epoch 0 was kept: no epoch was better than the parameters before."
 
 
 def layers(document: dict[str, Any]) -> Table:
