@@ -50,7 +50,7 @@ class Synapses:
 
     synapse: object  # nengo_loihi.block.Synapse, uncut
     conv: ConvGeometry = None
-    conn: object = None  # the nengo.Connection whose pop_type speaks for a convolution
+    conn: object = None  # the connection that nengo_loihi made them from (its own copy where spikes enter the chip)
     pop_free: bool = False  # the user has not chosen a pop_type
     dense: bool = False  # every axon reaches every compartment
     _reach: tuple = None
@@ -182,12 +182,13 @@ def read_graph(net, dt_s=0.001, precompute=None):
 
 def _read_synapses(model, owners, synapse, n):
     group = Synapses(synapse)
+    for obj, parts in model.objs.items():
+        if isinstance(obj, nengo.Connection) and parts.get("weights") is synapse:
+            group.conn = obj
     if synapse.pop_type:
-        for obj, parts in model.objs.items():
-            if isinstance(obj, nengo.Connection) and parts.get("weights") is synapse:
-                group.conv, group.conn = conv_geometry(obj.transform), obj
-                if obj in owners:
-                    group.pop_free = not _is_set(owners[obj].config, obj, "pop_type")
+        group.conv = conv_geometry(group.conn.transform)
+        if group.conn in owners:
+            group.pop_free = not _is_set(owners[group.conn].config, group.conn, "pop_type")
     else:
         every = np.arange(n)
         group.dense = all(i.shape[1] == n and np.array_equal(i[0], every) for i in synapse.indices)

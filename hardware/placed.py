@@ -20,6 +20,7 @@ class FloatBlock:
     threshold: np.ndarray
     decay_current: np.ndarray
     decay_voltage: np.ndarray
+    scales_voltage: bool  # whether input is multiplied by the voltage decay (LIF)
     weights: list
 
 
@@ -85,7 +86,7 @@ def place(net, chip, dt_s=0.001, precompute=None):
 def _floats(block):
     at = block.compartment
     weights = [[np.array(w) for w in synapse.weights] for synapse in block.synapses]
-    return FloatBlock(at.bias.copy(), at.vth.copy(), at.decay_u.copy(), at.decay_v.copy(), weights)
+    return FloatBlock(at.bias.copy(), at.vth.copy(), at.decay_u.copy(), at.decay_v.copy(), bool(at.scale_v), weights)
 
 
 def _discretise(block):
