@@ -254,14 +254,16 @@ class LoihiLIFRate(nengo.LIFRate):
         self.smoothing = smoothing
 
     def step(self, dt, J, output):
-        output[...] = nengo_loihi.neurons.loihi_lif_rates(self, J, 1.0, 0.0, dt)
+        output[...] = nengo_loihi.neurons.loihi_lif_rates(self, J[np.newaxis], np.ones_like(J), np.zeros_like(J), dt)
 
 
 class LoihiRectifiedRate(nengo.RectifiedLinear):
     """The rates of `LoihiSpikingRectifiedLinear`, with the gradient of a smooth curve near them."""
 
     def step(self, dt, J, output):
-        output[...] = nengo_loihi.neurons.loihi_spikingrectifiedlinear_rates(self, J, 1.0, 0.0, dt)
+        output[...] = nengo_loihi.neurons.loihi_spikingrectifiedlinear_rates(
+            self, J[np.newaxis], np.ones_like(J), np.zeros_like(J), dt
+        )
 
 
 # (kind, on the chip, phase) -> neuron type
