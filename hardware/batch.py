@@ -18,7 +18,7 @@ from hardware.compile import HostLinks
 from hardware.emulator import Emulator, decode, default_threads
 from hardware.errors import InputError
 from hardware.host import HostBatch, HostPlan
-from hardware.hostneurons import spike_lines
+from hardware.hostneurons import scale_into, spike_lines
 
 _ROW_BYTES = 1 << 20  # host state of a batch that stays in the cache of one core
 _MAX_BATCH = 32  # samples
@@ -72,6 +72,7 @@ class BatchRunner:
         self.labels = list(ensembles.values())
         self._local = local()
         self._scheduled = self._scheduled_lists()
+        self.elements = [emulator.probe_elements(i) for i in range(len(self.program.probes))]
 
     def _plan(self, sim, feeds, ensembles, receives):
         if sim is None:
@@ -105,7 +106,7 @@ class BatchRunner:
         for probe, (index, filtered) in self.links.probes.items():
             compiled = self.program.probes[index]
             for b, recording in enumerate(recordings):
-                data = filtered(decode(compiled, self.emulator.probe_outputs(recording, compiled)))
+                data = filtered(decode(compiled, self.emulator.probe_outputs(recording, index)))
                 out.probes.setdefault(probe, []).append(np.asarray(data)[first_kept:])
         return out
 
@@ -286,19 +287,19 @@ class _Received:
     """Values that a node on the host gets from one sample's recording."""
 
     def __init__(self, runner, index, recording):
-        probe = runner.program.probes[index]
-        outputs = runner.emulator.probe_outputs(recording, probe)
-        plain = all(w is None or w.ndim == 0 for w in probe.weights) and len(outputs) == 1 and probe.reindexing is None
-        if plain:  # element by element: no need to hold all steps as floats
-            self.table, self.weight = outputs[0], probe.weights[0]
-        else:
-            self.table, self.weight = decode(probe, outputs), None
+        emulator, probe = runner.emulator, runner.program.probes[index]
+        elements = runner.elements[index]
+        if elements is None:
+            self.table, self.weight = decode(probe, emulator.probe_outputs(recording, index)), None
+        else:  # no need to hold all steps as floats
+            columns, self.weight = elements
+            self.table = emulator.table(recording, probe.key)[:, columns]
 
     def write(self, t, row):
         if self.weight is None:
             row[...] = self.table[t]
         else:
-            np.multiply(self.table[t], self.weight, out=row)
+            scale_into(self.table[t], self.weight, row)
 
 
 class _BatchResult:

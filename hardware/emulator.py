@@ -72,16 +72,22 @@ class Emulator:
             wanted[probe.key].extend(probe.compartments)
         for key, compartments in self.record.items():
             wanted[key].append(np.asarray(compartments, dtype=np.int64))
-        self.columns = {}
+        # columns in the order of layers and neurons, so that a whole layer is a slice
+        p = self.program
+        layer = np.repeat(p.block_layer, np.diff(p.block_start))
+        self.columns, self._column_of = {}, {}
         for key, parts in wanted.items():
             chosen = np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
-            self.columns[key] = chosen.astype(np.int64)  # layers follow each other in compartments, too
+            chosen = chosen[np.lexsort((p.neuron[chosen], layer[chosen]))].astype(np.int64)
+            self.columns[key] = chosen
+            self._column_of[key] = np.full(p.n_compartments, -1, dtype=np.int64)
+            self._column_of[key][chosen] = np.arange(len(chosen))
         spike_column = np.full(self.n_places, -1, dtype=np.int32)
         spike_column[self.place[self.columns["spiked"]]] = np.arange(len(self.columns["spiked"]))
-        starts = {}
-        for key in ("current", "voltage"):
-            layer = np.repeat(self.program.block_layer, np.diff(self.program.block_start))[self.columns[key]]
-            starts[key] = np.searchsorted(layer, np.arange(self.n_layers + 1)).astype(np.int64)
+        starts = {
+            key: np.searchsorted(layer[self.columns[key]], np.arange(self.n_layers + 1)).astype(np.int64)
+            for key in ("current", "voltage")
+        }
         self.readout = Readout(
             spike_column,
             starts["current"],
@@ -89,6 +95,9 @@ class Emulator:
             starts["voltage"],
             self.place[self.columns["voltage"]],
         )
+        self._probe_columns = [
+            [_slice_or_index(self._column_of[probe.key][c]) for c in probe.compartments] for probe in p.probes
+        ]
 
     # --- one sample
 
@@ -130,29 +139,53 @@ class Emulator:
         return ((np.stack(draws) + self._noise_offset) * self._noise_scale).astype(np.int32)
 
     def run_one(self, scratch, start, lines, n_steps, noise, counts, resume=False) -> Recording:
-        """Run one sample; see `kernels.run_sample`."""
+        """Run one sample, from rest unless `resume`; see `kernels.run_sample`."""
+        if not resume:
+            for state in (scratch.q, scratch.u, scratch.v, scratch.r, scratch.flags):
+                state.fill(0)
+        self._last_spikes(scratch)
         n_spikes, n_synops = (np.zeros(self.n_layers, dtype=np.int64) for _ in range(2))
         overflows = np.zeros((self.n_layers, 3), dtype=np.int64)
         spikes = np.zeros((n_steps, len(self.columns["spiked"])), dtype=np.uint8)
         us = np.empty((n_steps, len(self.columns["current"])), dtype=np.int32)
         vs = np.empty((n_steps, len(self.columns["voltage"])), dtype=np.int32)
         run_sample(
-            self.layout, scratch, self.readout, resume, n_steps, start, lines, noise,
+            self.layout, scratch, self.readout, n_steps, start, lines, noise,
             spikes, us, vs, n_spikes, n_synops, overflows, counts,
         )  # fmt: skip
         return Recording(spikes.view(bool), us, vs, n_spikes, n_synops, overflows)
 
+    def _last_spikes(self, scratch):
+        """The first list of each layer: its spikes of the step before."""
+        spiked = np.flatnonzero(scratch.flags)
+        bounds = np.searchsorted(spiked, self.layout.layer_start)
+        for layer, at in enumerate(scratch.event_start):
+            lines = spiked[bounds[layer] : bounds[layer + 1]] - self.layout.layer_start[layer]
+            scratch.events[at : at + len(lines)] = lines
+            scratch.slot[layer, :2] = at, at + len(lines)
+
+    def table(self, recording: Recording, key: str) -> np.ndarray:
+        """(n_steps, n_columns) of what was recorded."""
+        return {"spiked": recording.spikes, "current": recording.currents, "voltage": recording.voltages}[key]
+
     def read(self, recording: Recording, key: str, compartments) -> np.ndarray:
         """(n_steps, n) values of some recorded compartments."""
-        table = {"spiked": recording.spikes, "current": recording.currents, "voltage": recording.voltages}[key]
-        at = np.searchsorted(self.columns[key], compartments)
-        if len(at) and at[-1] - at[0] == len(at) - 1 and (np.diff(at) == 1).all():
-            return table[:, at[0] : at[-1] + 1]
-        return table[:, at]
+        return self.table(recording, key)[:, self._column_of[key][compartments]]
 
-    def probe_outputs(self, recording: Recording, probe: ProgramProbe) -> List[np.ndarray]:
+    def probe_outputs(self, recording: Recording, probe: int) -> List[np.ndarray]:
         """What a probe reads, one array per block."""
-        return [self.read(recording, probe.key, c) for c in probe.compartments]
+        table = self.table(recording, self.program.probes[probe].key)
+        return [table[:, columns] for columns in self._probe_columns[probe]]
+
+    def probe_elements(self, probe: int):
+        """(columns, weight) of a probe that takes each value by itself, None if it adds values up."""
+        p = self.program.probes[probe]
+        weights = {None if w is None else w.item() if w.ndim == 0 else "matrix" for w in p.weights}
+        if len(weights) > 1 or "matrix" in weights or not p.compartments:
+            return None
+        columns = self._column_of[p.key][np.concatenate(p.compartments)]
+        columns = columns if p.reindexing is None else columns[p.reindexing]
+        return _slice_or_index(columns), weights.pop()
 
     # --- many samples
 
@@ -189,6 +222,12 @@ class Emulator:
 
         with ThreadPoolExecutor(threads or default_threads()) as pool:
             return list(pool.map(one, range(n_samples)))
+
+
+def _slice_or_index(columns):
+    if len(columns) and (np.diff(columns) == 1).all():
+        return slice(int(columns[0]), int(columns[-1]) + 1)
+    return columns
 
 
 def input_lists(spikes, n_steps):

@@ -35,7 +35,9 @@ def sums_are_exact(weights: np.ndarray, c: float) -> bool:
         return False
     lowest = int(lowest_bit(weights).min()) + int(lowest_bit(np.array(c)))
     largest = np.abs(weights).sum(axis=0).max(initial=0.0) * abs(c) * (1 + 1e-9)
-    return bool(largest < 2.0 ** (_MANTISSA + lowest)) and lowest > -1000
+    if largest == 0:
+        return True
+    return -1000 < lowest < 900 and bool(largest < 2.0 ** (_MANTISSA + lowest))
 
 
 class ExactConvolution:
@@ -59,25 +61,38 @@ class ExactConvolution:
                 max((o - 1) * s + k - n, 0) // 2 for o, s, k, n in ((out_rows, sr, kr, rows), (out_cols, sc, kc, cols))
             )
         self.geometry = np.array([cols, conv.input_shape.n_channels, out_rows, out_cols, sr, sc, *pad], dtype=np.int64)
-        self.scratch = None
 
     def add(self, x, y) -> bool:
         """y += convolution of x, if x holds zeros and one other value only; else do nothing and return False."""
         if not self.supported:
             return False
-        spikes = np.flatnonzero(x)
+        spikes, same = _spikes(x)
         if not spikes.size:
             return True
         c = x[spikes[0]]
         if c not in self.known:
             kernel = self.weights
             self.known[c] = sums_are_exact(kernel.reshape(-1, kernel.shape[-1]), c)
-        if not self.known[c] or not (x[spikes] == c).all():
+        if not self.known[c] or not same:
             return False
         total = np.zeros(y.size)
         _scatter(spikes, c, self.weights, self.geometry, total)
         y += total
         return True
+
+
+@njit(nogil=True, cache=True)
+def _spikes(x):
+    """Indices of the values that are not zero, and whether these are all equal."""
+    spikes = np.empty(x.size, dtype=np.int64)
+    n, same, c = 0, True, 0.0
+    for i in range(x.size):
+        if x[i] != 0:
+            c = x[i] if n == 0 else c
+            same = same and x[i] == c
+            spikes[n] = i
+            n += 1
+    return spikes[:n], same
 
 
 @njit(nogil=True, cache=True)

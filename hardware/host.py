@@ -26,7 +26,7 @@ from nengo.builder.transforms import GeneralConvInc
 
 from hardware.errors import UnsupportedError
 from hardware.exact import ExactConvolution
-from hardware.hostneurons import neuron_step
+from hardware.hostneurons import count_spikes, neuron_step
 
 _PURE = (Reset, Copy, ElementwiseInc, DotInc, SparseDotInc, GeneralConvInc)
 
@@ -274,9 +274,7 @@ def _neurons(batch, op):
 
     def run():
         step()
-        fired = output != 0
-        np.add(total, fired.sum(axis=1), out=total)
-        np.add(counts, fired.sum(axis=0), out=counts)
+        count_spikes(output, total, counts)
 
     return run
 

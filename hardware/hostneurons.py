@@ -160,3 +160,22 @@ def spike_lines(values):
             lines[n] = i
             n += 1
     return lines
+
+
+@njit(**_OPTIONS)
+def count_spikes(output, total, counts):
+    """Add the spikes in output (n_samples, n_neurons) to those of each sample and of each neuron."""
+    for b in range(output.shape[0]):
+        n = 0
+        for i in range(output.shape[1]):
+            fired = output[b, i] != 0
+            n += fired
+            counts[i] += fired
+        total[b] += n
+
+
+@njit(**_OPTIONS)
+def scale_into(values, weight, out):
+    """out ← values · weight"""
+    for i in range(values.size):
+        out[i] = np.float64(values[i]) * weight

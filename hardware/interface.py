@@ -82,8 +82,8 @@ class FastInterface:
         self.n_spikes += r.n_spikes
         self.n_synops += r.n_synops
         self.overflows += r.overflows
-        for probe, compiled in zip(self.probes, self.emulator.program.probes):
-            self.outputs[probe].append(self.emulator.probe_outputs(r, compiled))
+        for i, probe in enumerate(self.probes):
+            self.outputs[probe].append(self.emulator.probe_outputs(r, i))
         for name, n in zip(_REGISTERS, r.overflows.sum(axis=0)):
             if n:
                 if self.strict:

@@ -45,7 +45,7 @@ Scratch = namedtuple(
         "words",  # the same memory as uint64
         "events",  # int32 lists of spikes: per layer a chunk of steps after the last step of the chunk before
         "event_start",  # (n_layers,) int64
-        "slot",  # (n_layers, chunk + 2) int64: the list of local step s is events[slot[s] : slot[s + 1]]
+        "slot",  # (n_layers, chunk + 2) int64: list s, events[slot[s] : slot[s + 1]], holds the spikes before local step s
         "rows",  # int64, rows being summed
     ],
 )
@@ -302,7 +302,7 @@ def collect(layout, layer, scratch, at, counts):
 
 @njit(**_OPTIONS)
 def run_sample(
-    layout, scratch, readout, resume, n_steps, input_start, input_lines, noise, spikes, us, vs,
+    layout, scratch, readout, n_steps, input_start, input_lines, noise, spikes, us, vs,
     n_spikes, n_synops, overflows, counts,
 ):  # fmt: skip
     """Run one sample.
@@ -310,9 +310,7 @@ def run_sample(
     Parameters
     ----------
     layout, scratch, readout
-        See the named tuples.
-    resume : bool
-        Go on from the state in scratch; otherwise every compartment is at rest.
+        See the named tuples. The state in scratch is where the sample goes on from.
     n_steps : int
     input_start : (n_inputs, n_steps + 1) int64
         ``input_lines[input_start[k, t] : input_start[k, t + 1]]`` are the lines of host input k whose spikes reach
@@ -331,22 +329,6 @@ def run_sample(
     n_layers = layout.layer_start.size - 1
     slot, events = scratch.slot, scratch.events
     chunk = slot.shape[1] - 2
-    if not resume:
-        scratch.q[:] = 0
-        scratch.u[:] = 0
-        scratch.v[:] = 0
-        scratch.r[:] = 0
-        scratch.flags[:] = 0
-    for layer in range(n_layers):  # slot 0: the spikes of the step before the chunk
-        first, size = layout.layer_start[layer], layout.layer_size[layer]
-        slot[layer, 0] = scratch.event_start[layer]
-        at = slot[layer, 0]
-        for i in range(size):
-            if scratch.flags[first + i]:
-                events[at] = i
-                at += 1
-        slot[layer, 1] = at
-
     for begin in range(0, n_steps, chunk):
         end = min(begin + chunk, n_steps)
         for stage in range(layout.stage_start.size - 1):

@@ -219,12 +219,15 @@ class _Plane:
 
 
 class _Fans:
-    """Turns "these axons" into targets, patterns and rows, once for each set of axons."""
+    """Turns "these axons" into targets, patterns and rows; each shape is worked out once and then recognised."""
 
     def __init__(self, builder: LayoutBuilder, pool: _Pool, scale):
-        self.b, self.p, self.pool, self.scale = builder, builder.program, pool, scale
-        self.known = {}
-        self.rows_known = {}
+        p = builder.program
+        self.places, self.axon_first, self.axon_entry = builder.place, builder._axon_first, p.axon_entry
+        self.weights, self.entry_start, self.entry_atoms = p.weights, p.entry_start, p.entry_atoms
+        self.indices, self.index_start = p.indices, p.entry_index_start
+        self.pool, self.scale = pool, scale
+        self.known, self.index_of, self.shapes, self.rows_known = {}, {}, {}, {}
 
     def of(self, axon, atom, lines):
         """Yield (lines, plane, group, rows) for all lines of one source.
@@ -237,87 +240,92 @@ class _Fans:
             Place of each line within its unit.
         """
         used = axon >= 0
-        key = axon
-        mixed = (atom != atom.max(axis=1, initial=0, where=used)[:, None]) & used
-        separate = mixed.any() or not self._one_index_row(axon[used])
-        if separate:  # the targets or rows depend on the atom: treat each (axon, atom) as an axon of its own
-            key = np.where(used, axon * (atom.max() + 1) + atom, -1)
+        common = atom.max(axis=1, initial=0, where=used)
+        separate = ((atom != common[:, None]) & used).any() or not self._one_index_row(axon[used])
+        # where targets or rows depend on the atom, each (axon, atom) is treated as an axon of its own
+        key = np.where(used, axon * (atom.max() + 1) + atom, -1) if separate else axon
         _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
         inverse = inverse.ravel()
         by_fan = np.argsort(inverse, kind="stable")
         bounds = np.concatenate([[0], np.cumsum(np.bincount(inverse))])
-        common = atom.max(axis=1, initial=0, where=used)
         for f, line in enumerate(first):
-            mine = by_fan[bounds[f] : bounds[f + 1]]
             chosen = used[line]
             if not chosen.any():
                 continue
+            mine = by_fan[bounds[f] : bounds[f + 1]]
             atoms = atom[line][chosen] if separate else None
             for plane, group, rows in self._fan(axon[line][chosen], atoms):
                 yield lines[mine], plane, group, rows[0] if separate else rows[common[mine]]
 
     def _one_index_row(self, axons):
-        entries = np.unique(self.p.axon_entry[axons])
-        n_weights = np.diff(self.p.entry_start)[entries]
-        n_indices = np.diff(self.p.entry_index_start)[entries]
-        return bool((n_indices * self.p.entry_atoms[entries] == n_weights).all())
+        entries = np.unique(self.axon_entry[axons])
+        n_weights = self.entry_start[entries + 1] - self.entry_start[entries]
+        n_indices = self.index_start[entries + 1] - self.index_start[entries]
+        return bool((n_indices * self.entry_atoms[entries] == n_weights).all())
 
     def _fan(self, axons, atoms):
         """[(plane, group, first weight of each atom's row)] of one set of axons."""
-        key = (axons.tobytes(), None if atoms is None else atoms.tobytes())
+        atoms_key = None if atoms is None else atoms.tobytes()
+        key = (axons.tobytes(), atoms_key)
         if key not in self.known:
-            self.known[key] = self._make_fan(axons, atoms)
+            entries = self.axon_entry[axons]
+            entries_key = (entries.tobytes(), atoms_key)
+            if entries_key not in self.index_of:
+                parts = [self._index(e, None if atoms is None else atoms[k]) for k, e in enumerate(entries)]
+                self.index_of[entries_key] = np.concatenate(parts), np.array([len(i) for i in parts])
+            index, sizes = self.index_of[entries_key]
+            target = self.places[np.repeat(self.axon_first[axons], sizes) + index]
+            self.known[key] = self._recognise(target, sizes, entries, entries_key, atoms) if len(target) else []
         return self.known[key]
 
-    def _make_fan(self, axons, atoms):
-        p, places = self.p, self.b.place
-        entries = p.axon_entry[axons]
-        target, columns = [], []
-        for k, (axon, entry) in enumerate(zip(axons, entries)):
-            index = p.indices[p.entry_index_start[entry] : p.entry_index_start[entry + 1]]
-            if atoms is not None:
-                rows = index.size // max(1, self._n_targets(entry))
-                index = index.reshape(rows, -1)[atoms[k] if rows > 1 else 0]
-            place = places[self.b._axon_first[axon] + index]
-            column = np.arange(len(place))
-            unique, last = np.unique(place[::-1], return_index=True)
-            if len(unique) < len(place):  # numpy's += on repeated indices: the last one counts
-                column = np.sort(len(place) - 1 - last)
-            target.append(place[column])
-            columns.append((np.full(len(column), k), column))
-        target = np.concatenate(target)
-        which = np.concatenate([c[0] for c in columns])
-        column = np.concatenate([c[1] for c in columns])
-        order = np.argsort(target, kind="stable")
-        target, which, column = target[order], which[order], column[order]
-        # a compartment that is reached k times (parallel connections) is served by k projections
-        repeat = np.zeros(len(target), dtype=int)
-        for i in np.flatnonzero(target[1:] == target[:-1]) + 1:
-            repeat[i] = repeat[i - 1] + 1
+    def _index(self, entry, atom):
+        index = self.indices[self.index_start[entry] : self.index_start[entry + 1]]
+        n_targets = (self.entry_start[entry + 1] - self.entry_start[entry]) // self.entry_atoms[entry]
+        if atom is None or index.size == n_targets:
+            return index
+        return index.reshape(-1, n_targets)[atom]
+
+    def _recognise(self, target, sizes, entries, entries_key, atoms):
+        shape_key = (sizes.tobytes(), (target - target[0]).tobytes())
+        if shape_key not in self.shapes:
+            self.shapes[shape_key] = self._shape(target, sizes)
+        fans = []
+        for number, (chosen, first, pattern) in enumerate(self.shapes[shape_key]):
+            key = (entries_key, shape_key, number)
+            if key not in self.rows_known:
+                table = self._table(entries, atoms)[:, chosen]
+                self.rows_known[key] = [self.pool.rows(d, pattern) for d in _digits(table, self.scale)]
+            group = self.pool.group(target[0] + first, pattern)
+            for digit, rows in enumerate(self.rows_known[key]):
+                fans.append((number * len(self.scale) + digit, group, rows))
+        return fans
+
+    def _shape(self, target, sizes):
+        """[(which targets, in order; the first place relative to target[0]; pattern)], usually just one.
+
+        A compartment that is reached k times (parallel connections) is served by k planes.
+        """
+        axon = np.repeat(np.arange(len(sizes)), sizes)
+        # numpy's += on indices that repeat within one axon: the last one counts
+        _, last = np.unique(np.stack([axon, target])[:, ::-1], axis=1, return_index=True)
+        kept = np.sort(len(target) - 1 - last)
+        order = kept[np.argsort(target[kept], kind="stable")]
+        at = target[order]
+        start = np.concatenate([[True], at[1:] != at[:-1]])
+        repeat = np.arange(len(at)) - np.flatnonzero(start)[np.cumsum(start) - 1]
         out = []
-        for r in range(int(repeat.max()) + 1 if len(target) else 0):
-            chosen = repeat == r
-            group, where = self.pool.group(target[chosen])
-            for digit, rows in enumerate(self._rows(entries, atoms, which[chosen], column[chosen], where)):
-                out.append((r * len(self.scale) + digit, group, rows))
+        for r in range(int(repeat.max()) + 1):
+            chosen = order[repeat == r]
+            out.append((chosen, target[chosen[0]] - target[0], self.pool.pattern(target[chosen] - target[chosen[0]])))
         return out
 
-    def _n_targets(self, entry):
-        p = self.p
-        return int(p.entry_start[entry + 1] - p.entry_start[entry]) // int(p.entry_atoms[entry])
-
-    def _rows(self, entries, atoms, which, column, where):
-        key = (entries.tobytes(), None if atoms is None else atoms.tobytes(), which.tobytes(), column.tobytes(), where)
-        if key not in self.rows_known:
-            p = self.p
-            tables = []
-            for k, e in enumerate(entries):
-                table = p.weights[p.entry_start[e] : p.entry_start[e + 1]].reshape(p.entry_atoms[e], -1)
-                tables.append(table if atoms is None else table[atoms[k] : atoms[k] + 1])
-            first = np.concatenate([[0], np.cumsum([t.shape[1] for t in tables])])
-            table = np.concatenate(tables, axis=1)[:, first[which] + column]
-            self.rows_known[key] = [self.pool.rows(d, where) for d in _digits(table, self.scale)]
-        return self.rows_known[key]
+    def _table(self, entries, atoms):
+        """(n_atoms, n_targets) weights of several entries side by side."""
+        tables = []
+        for k, e in enumerate(entries):
+            table = self.weights[self.entry_start[e] : self.entry_start[e + 1]].reshape(self.entry_atoms[e], -1)
+            tables.append(table if atoms is None else table[atoms[k] : atoms[k] + 1])
+        return np.concatenate(tables, axis=1)
 
 
 def _digits(table, scale):
@@ -335,15 +343,17 @@ class _Pool:
         self.run_offset, self.run_blocks = [], []
         self.weights, self.n_weights = [], 0
 
-    def group(self, target):
-        """Group of these (sorted, distinct) places, and its pattern."""
-        offset = target - target[0]
+    def group(self, first, pattern):
+        """Number of the group that starts at a place."""
+        return self.groups.setdefault((int(first), pattern), len(self.groups))
+
+    def pattern(self, offset):
+        """Number of the pattern of these (sorted, distinct) places, relative to the first."""
         key = offset.tobytes()
         if key not in self.patterns:
             self.patterns[key] = len(self.patterns)
             self._add_pattern(offset)
-        pattern = self.patterns[key]
-        return self.groups.setdefault((int(target[0]), pattern), len(self.groups)), pattern
+        return self.patterns[key]
 
     def _add_pattern(self, offset):
         # adding a few zeros costs less than another run
