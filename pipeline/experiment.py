@@ -73,10 +73,18 @@ class TrainSettings:
     batch_size: int = 32
     learning_rate: float = 1e-3
     schedule: choice("constant", "cosine") = "cosine"  # of the learning rate; cosine ends at a hundredth
-    loss: choice("mse", "mae", "huber", "giou", "bce-dice") = "mse"
+    warmup_epochs: int = 0  # in which the learning rate rises to its full size
+    loss: choice("mse", "mae", "huber", "giou", "giou-mae", "bce-dice") = "mse"
     rate_weight: float = 0.0  # of the penalty on firing rates outside the range below, per layer
     rate_min_hz: float = 0.0
     rate_max_hz: float = 250.0  # the paper's target is a range of no width
+    rate_mean_weight: float = 0.0  # of the mean activity of all neurons; an activity of 1 is rate_scale_hz
+    precision: choice("float32", "bfloat16") = "float32"  # of images, spikes and weights in convolutions
+    round_weights: bool = False  # to the chip's 8 bits in the forward pass, one scale a layer
+    average: float = 0.0  # decay per step of a running average of the parameters, which is what is kept (0: none)
+    epoch_samples: int = 0  # samples after which an epoch ends (0: all of the training split)
+    view_shift: float = 0.08  # augmentation: largest shift, as a fraction of the image, and largest change of size
+    view_scale: float = 0.08
     clip_norm: float = 0.0  # largest norm of a gradient (0: any)
     augment: bool = True
     patience: int = 0  # epochs without a better validation metric before stopping (0: never)
@@ -91,9 +99,17 @@ class FinetuneSettings:
     batch_size: int = 16
     learning_rate: float = 1e-4
     schedule: choice("constant", "cosine") = "cosine"
+    warmup_epochs: int = 0
     rate_weight: float = 0.0
     rate_min_hz: float = 0.0
     rate_max_hz: float = 250.0
+    rate_mean_weight: float = 0.0
+    precision: choice("float32", "bfloat16") = "float32"
+    round_weights: bool = False
+    average: float = 0.0
+    epoch_samples: int = 0
+    view_shift: float = 0.08
+    view_scale: float = 0.08
     clip_norm: float = 1.0
     n_steps: int = 60
     readout_steps: int = 30  # the prediction is the mean readout over the last of the steps
@@ -154,7 +170,8 @@ _POSITIVE = {
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "limit", "patience", "n_groups", "tau_ref_s", "synapse_s", "smoothing", "seed", "shift_fraction",
-    "rate_weight", "rate_min_hz", "rate_max_hz", "clip_norm",
+    "rate_weight", "rate_min_hz", "rate_max_hz", "clip_norm", "rate_mean_weight", "average", "epoch_samples",
+    "warmup_epochs", "view_shift", "view_scale",
 }  # fmt: skip
 
 
@@ -264,6 +281,9 @@ def _check(experiment: Experiment) -> None:
                 raise InputError(f"{prefix}{f.name} is {list(value)}; expected widths above 0")
     tune = experiment.finetune
     for section in (experiment.train, tune):
+        for name in ("average", "view_shift", "view_scale"):
+            if getattr(section, name) >= 1:
+                raise InputError(f"{name} is {getattr(section, name):g}; expected less than 1")
         if section.rate_min_hz > section.rate_max_hz:
             raise InputError(
                 f"rate_min_hz is {section.rate_min_hz:g}; expected at most rate_max_hz, {section.rate_max_hz:g}"

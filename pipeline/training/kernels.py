@@ -185,8 +185,8 @@ def spike_kernel(kind: str, on_chip: bool):
     """``run(currents, bias, weights, c, outputs, slopes, means)``: one layer over time.
 
     currents (n_steps, n), or (1, n) for an input that is constant and not filtered; bias (n,); both in units of
-    activation. Written: outputs (n_steps, n), slopes d output / d x (n_steps, n), and means (2, n) = weights (2, n_steps)
-    times outputs.
+    activation. Written: outputs (n_steps, n), slopes d output / d x (n_steps, n), and means (2, n), which are
+    weights (2, n_steps) times outputs.
     """
     step, _, slope = EQUATIONS[kind, on_chip]
 

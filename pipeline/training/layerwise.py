@@ -70,8 +70,8 @@ def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: in
     Parameters
     ----------
     currents : tf.Tensor
-        What comes in at each step, before the synapse's filter, (n_steps, n_samples, ...) in units of activation, float32
-        or bfloat16. (1, n_samples, ...): constant and not filtered.
+        What comes in at each step, before the synapse's filter, (n_steps, n_samples, ...) in units of activation,
+        float32 or bfloat16. (1, n_samples, ...): constant and not filtered.
     bias : tf.Tensor
         float32, one value per entry of the last axis.
     weights : ndarray

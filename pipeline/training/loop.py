@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +33,32 @@ class Schedule:
     batch_size: int
     learning_rate: float
     schedule: str
+    warmup_epochs: int
     augment: bool
+    view_shift: float
+    view_scale: float
+    epoch_samples: int
     patience: int
     seed: int
 
     @classmethod
     def of(cls, settings, seed: int) -> Schedule:
-        names = ("epochs", "batch_size", "learning_rate", "schedule", "augment", "patience")
+        names = [field.name for field in fields(cls) if field.name != "seed"]
         return cls(*(getattr(settings, name) for name in names), seed)
 
     def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 1. "cosine" falls along half a cosine."""
+        """Learning rate of an epoch, counted from 1. "cosine" falls along half a cosine, after the warm-up."""
+        if epoch <= self.warmup_epochs:
+            return self.learning_rate * epoch / (self.warmup_epochs + 1)
         if self.schedule == "constant":
             return self.learning_rate
-        fraction = (epoch - 1) / max(self.epochs - 1, 1)
+        first = self.warmup_epochs + 1
+        fraction = (epoch - first) / max(self.epochs - first, 1)
         return self.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * fraction)) / 2)
+
+    def n_batches(self, n_train: int) -> int:
+        """Batches in an epoch."""
+        return -(-min(self.epoch_samples or n_train, n_train) // self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ def fit(
         value = validate(backend, scaler, validation)
         history = {"metric": metric, "best_epoch": 0, "epochs": [_entry(0, value)]}
         say(f"  before training: validation {metric} {value:.4f}")
-    n_batches = -(-len(train) // schedule.batch_size)
+    n_batches = schedule.n_batches(len(train))
     logs = _TensorBoard(folder / "tensorboard")
     progress = Progress("training", schedule.epochs * n_batches)
     progress.done = (len(history["epochs"]) - 1) * n_batches
@@ -154,11 +165,13 @@ def batches(
     """
     rng = np.random.default_rng([schedule.seed, epoch])
     n, size = len(dataset), schedule.batch_size
-    order = np.resize(rng.permutation(n), -(-n // size) * size)
+    order = np.resize(rng.permutation(n), schedule.n_batches(n) * size)
     for index in order.reshape(-1, size):
         images, targets = dataset.images[index], dataset.targets[index]
         if schedule.augment:
-            images, targets = augment(dataset.task, images, targets, rng)
+            images, targets = augment(
+                dataset.task, images, targets, rng, shift=schedule.view_shift, scale=schedule.view_scale
+            )
         yield images, scaler.standardise(targets).astype(np.float32)
 
 

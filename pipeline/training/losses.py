@@ -10,7 +10,8 @@ from pipeline.training.scaling import TargetScaler
 
 tf = import_tensorflow()
 
-BOX_LOSSES = ("mse", "mae", "huber", "giou")
+BOX_LOSSES = ("mse", "mae", "huber", "giou", "giou-mae")
+MAE_WEIGHT = 0.3  # in "giou-mae": it pulls where the boxes do not meet yet
 MASK_LOSSES = ("bce-dice",)
 LOSSES = {"boxes": BOX_LOSSES, "masks": MASK_LOSSES}  # by task
 
@@ -21,7 +22,7 @@ def task_loss(name: str, prediction, target, scaler: TargetScaler):
     Parameters
     ----------
     name : str
-        "mse", "mae", "huber" or "giou" of boxes; "bce-dice" of masks.
+        "mse", "mae", "huber", "giou" or "giou-mae" (their weighted sum) of boxes; "bce-dice" of masks.
     prediction, target : tf.Tensor
         (n_samples, size).
     scaler : TargetScaler
@@ -42,7 +43,8 @@ def task_loss(name: str, prediction, target, scaler: TargetScaler):
     if name == "huber":  # quadratic up to one standard deviation
         size = tf.abs(error)
         return tf.reduce_mean(tf.where(size < 1, 0.5 * error**2, size - 0.5))
-    return giou_loss(scaler.restore(prediction), scaler.restore(target))
+    loss = giou_loss(scaler.restore(prediction), scaler.restore(target))
+    return loss if name == "giou" else loss + MAE_WEIGHT * tf.reduce_mean(tf.abs(error))
 
 
 def binary_cross_entropy(logits, target):
@@ -85,3 +87,22 @@ def rate_penalty(rates, minimum, maximum):
     """
     outside = tf.maximum(rates - maximum, 0) + tf.maximum(minimum - rates, 0)
     return tf.reduce_mean(outside**2)
+
+
+def activity_penalty(activity, job):
+    """The penalties of a job on rates: outside a range, layer by layer, and on the mean of all neurons.
+
+    Parameters
+    ----------
+    activity : list of tf.Tensor
+        (n_samples, n_neurons) of each layer; 1 is a rate of `rate_scale_hz`.
+    job : pipeline.training.backend.Job
+    """
+    penalty, scale = 0.0, job.neurons.rate_scale_hz
+    if job.rate_weight:
+        low, high = job.rate_min_hz / scale, job.rate_max_hz / scale
+        penalty += job.rate_weight * tf.add_n([rate_penalty(a, low, high) for a in activity])
+    if job.rate_mean_weight:
+        n_values = sum(a.shape.num_elements() for a in activity)
+        penalty += job.rate_mean_weight * tf.add_n([tf.reduce_sum(a) for a in activity]) / n_values
+    return penalty

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.networks import Params, build, neurons_for
 from pipeline.neurons import nengo_dl, tf
 from pipeline.training.backend import Job, StepResult
-from pipeline.training.losses import rate_penalty, task_loss
+from pipeline.training.losses import activity_penalty, task_loss
 
 graph_optimizer = nengo_dl.graph_optimizer
 
@@ -106,9 +106,7 @@ class NengoDLBackend:
         with tf.GradientTape() as tape:
             prediction, activity = self._forward(images)
             loss = task_loss(job.loss, prediction, targets, job.scaler)
-            if job.rate_weight:
-                low, high = job.rate_min_hz / scale, job.rate_max_hz / scale
-                loss += job.rate_weight * tf.add_n([rate_penalty(a, low, high) for a in activity])
+            loss += activity_penalty(activity, job)
         gradients = tape.gradient(loss, self.variables)
         if job.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, job.clip_norm)

@@ -1,8 +1,9 @@
 """Training in plain TensorFlow, layer by layer: the mathematics of `nengo_dl_backend`, several times faster.
 
 Same networks, same neurons, same parameters; tests hold outputs and gradients to NengoDL's. What makes it fast: no loop
-over time around the network (`layerwise`), one convolution for all steps, the first layer's input current computed once,
-and, where `precision` says so, bfloat16 for images, spikes and kernels. A spike is exact in bfloat16.
+over time around the network (`layerwise`), one convolution for all steps, the first layer's input current computed
+once, and, where `precision` says so, bfloat16 for images, spikes and kernels. A spike is exact in bfloat16 wherever
+1 / (rate_scale_hz dt_s) is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pipeline.networks import Params, neurons_for
 from pipeline.neurons import NeuronModel, tf
 from pipeline.training import layerwise
 from pipeline.training.backend import Job, StepResult
-from pipeline.training.losses import rate_penalty, task_loss
+from pipeline.training.losses import activity_penalty, task_loss
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 ROUNDED_LEVELS = 127  # of a weight of either sign on the chip: 8 bits, the lowest of which goes to the sign
@@ -26,10 +27,18 @@ class TensorFlowBackend:
         self.job = job
         job.spec.check_params(params)
         self.variables = {name: tf.Variable(params[name], name=name, dtype=tf.float32) for name in params}
+        self.averages = {}  # of the variables, over the steps
+        if job.average:
+            self.averages = {name: tf.Variable(params[name], dtype=tf.float32) for name in params}
         self.optimizer = tf.keras.optimizers.legacy.Adam()
         self.optimizer._create_all_weights(list(self.variables.values()))
         self._train = tf.function(self._train_step)
-        self._predict = tf.function(lambda images: forward(job, self.variables, images)[0])
+        self._predict = tf.function(lambda images: forward(job, self.kept, images)[0])
+
+    @property
+    def kept(self) -> dict[str, tf.Variable]:
+        """What validation and `params` see."""
+        return self.averages or self.variables
 
     def train_step(self, images: np.ndarray, targets: np.ndarray, learning_rate: float) -> StepResult:
         self.optimizer.learning_rate = learning_rate
@@ -46,15 +55,18 @@ class TensorFlowBackend:
         return np.concatenate(outputs)
 
     def params(self) -> Params:
-        return {name: variable.numpy() for name, variable in self.variables.items()}
+        return {name: variable.numpy() for name, variable in self.kept.items()}
 
     def state(self) -> dict[str, np.ndarray]:
-        moments = {f"optimizer/{i:03d}": np.asarray(w) for i, w in enumerate(self.optimizer.get_weights())}
-        return {**self.params(), **moments}
+        state = {f"optimizer/{i:03d}": np.asarray(w) for i, w in enumerate(self.optimizer.get_weights())}
+        for group, variables in (("now", self.variables), ("average", self.averages)):
+            state.update({f"{group}/{name}": variable.numpy() for name, variable in variables.items()})
+        return state
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        for name, variable in self.variables.items():
-            variable.assign(state[name])
+        for group, variables in (("now", self.variables), ("average", self.averages)):
+            for name, variable in variables.items():
+                variable.assign(state[f"{group}/{name}"])
         self.optimizer.set_weights([state[key] for key in sorted(state) if key.startswith("optimizer/")])
 
     def close(self) -> None:
@@ -66,21 +78,17 @@ class TensorFlowBackend:
         with tf.GradientTape() as tape:
             prediction, activity = forward(job, self.variables, images)
             loss = task_loss(job.loss, prediction, targets, job.scaler)
-            if job.rate_weight:
-                low, high = job.rate_min_hz / scale, job.rate_max_hz / scale
-                loss += job.rate_weight * tf.add_n([rate_penalty(a, low, high) for a in activity])
-            if job.rate_mean_weight:
-                loss += job.rate_mean_weight * mean_activity(activity)
+            loss += activity_penalty(activity, job)
         gradients = tape.gradient(loss, variables)
         if job.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, job.clip_norm)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if self.averages:  # the first steps count more, so that the initial parameters are soon forgotten
+            n = tf.cast(self.optimizer.iterations, tf.float32)
+            decay = tf.minimum(job.average, n / (n + 9))
+            for name, average in self.averages.items():
+                average.assign_add((1 - decay) * (self.variables[name] - average))
         return loss, scale * tf.stack([tf.reduce_mean(a) for a in activity])
-
-
-def mean_activity(activity):
-    """The mean activation of all neurons."""
-    return tf.add_n([tf.reduce_sum(a) for a in activity]) / sum(a.shape.num_elements() for a in activity)
 
 
 def forward(job: Job, params: dict, images):
