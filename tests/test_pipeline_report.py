@@ -12,7 +12,8 @@ import synthetic_run
 
 from hardware.errors import InputError, MissingError
 from pipeline import artifacts, report
-from pipeline.report import text
+from pipeline.networks import Layer, NetworkSpec
+from pipeline.report import placement, text
 from pipeline.stages import report as stage
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -235,6 +236,23 @@ def test_energy_is_the_sum_of_its_parts_and_marked(run):
         joules = any(re.search(r"\d [fpnµm]?J$", cell) for row in table["rows"][1:] for cell in row)
         heads = " ".join(table["rows"][0])
         assert not joules or "stimate" in table["caption"] + heads, table["caption"]
+
+
+def test_messages_of_a_placement_by_hand():
+    """conv1 (pixels 4 by 4, 3 channels) to a convolution on two cores that both wait for 12 of its 16 pixels."""
+    layers = [
+        Layer("conv1", "conv", 3, (4, 4, 1), (4, 4, 3)),
+        Layer("pool1", "conv", 8, (4, 4, 3), (2, 2, 8), stride=2),
+        Layer("dense1", "dense", 10, (2, 2, 8), (10,)),
+    ]
+    spec = NetworkSpec("any", (4, 4, 1), tuple(layers), Layer("readout", "dense", 4, (10,), (4,)))
+    cores = [{"layer": "pool1", "input_axons": 12}, {"layer": "pool1", "input_axons": 12}]
+    cores += [{"layer": "dense1", "input_axons": 32}]
+    found = placement.by_layer({"utilisation": {"cores": cores}}, spec)
+    assert found["conv1"] == {"cores": 1, "messages_per_spike": 24 / 16}
+    assert found["pool1"] == {"cores": 2, "messages_per_spike": 32 / 32}
+    assert found["dense1"] == {"cores": 1}  # its spikes go to the host
+    assert placement.by_layer({}, spec) == {}
 
 
 def test_neurobench_names(run):

@@ -54,7 +54,8 @@ def reproduce(inputs: Inputs) -> list[str]:
     options = " ".join(["", *changed])
     synthetic = inputs.settings["data"]["name"].startswith("synthetic")
     fetch = [] if synthetic else ["cotrain data"]
-    return fetch + [f"cotrain {verb} {name}{options}" for verb in ("train", "finetune", "quantize", "deploy", "report")]
+    train = [] if inputs.metrics.get("parameters") == "pretrained" else ["train", "finetune"]
+    return fetch + [f"cotrain {verb} {name}{options}" for verb in (*train, "deploy", "report")]
 
 
 def _differences(packaged: dict, used: dict, prefix: str = ""):

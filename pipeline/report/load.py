@@ -45,7 +45,7 @@ def load(context) -> Inputs:
         return read(stage, name) if context.input(stage, name).is_file() else {}
 
     stages = {}
-    for stage in context.stage.needs:
+    for stage in (s for s in context.stage.needs if context.folder(s).finished()):
         manifest = context.folder(stage).manifest()
         stages[stage] = {key: manifest.get(key) for key in ("seconds", "versions", "git")}
     return Inputs(
@@ -59,10 +59,7 @@ def load(context) -> Inputs:
         trajectory=optional(context.read_json, "deploy", artifacts.TRAJECTORY),
         raster=optional(context.read_npz, "deploy", artifacts.RASTER),
         histories={s: optional(context.read_json, s, artifacts.HISTORY) for s in ("train", "finetune")},
-        params={
-            "ann": optional(context.read_npz, "train", artifacts.PARAMS),
-            "hybrid": optional(context.read_npz, "finetune", artifacts.PARAMS),
-        },
+        params=context.found.params,
         placement=optional(context.read_json, "quantize", artifacts.PLACEMENT),
         quantization=optional(context.read_json, "quantize", artifacts.QUANTIZATION),
         stages=stages,

@@ -117,7 +117,9 @@ def _training(document):
     for stage in ("train", "finetune"):
         history = document["histories"].get(stage)
         if not history:
-            yield Text(f"No history of the {stage} stage was written.", "note")
+            pretrained = document["metrics"].get("parameters") == "pretrained"
+            reason = "the parameters that come with the package were used" if pretrained else "none was written"
+            yield Text(f"No history of the {stage} stage: {reason}.", "note")
     yield from tables.histories(document)
 
 

@@ -13,28 +13,28 @@ from pipeline.report.svg import WIDTH, document
 
 RESOURCES = ("compartments", "input_axons", "output_axons", "synapse_bits")
 MESSAGES_ASSUMPTION = (
-    "A spike becomes one message for each output-axon entry of its neuron (a pop32 axon takes two: an upper bound), "
-    "and at least one; a spike of the host one for each input axon that waits for it."
+    "A spike becomes one message for each input axon that waits for it (mean over the layer); a spike of the last layer "
+    "one, to the host."
 )
 
 
 def by_layer(placement: dict[str, Any], spec: NetworkSpec) -> dict[str, dict[str, Any]]:
-    """{layer: {"cores", "messages_per_spike"}} for `pipeline.report.costs`; empty without a placement."""
-    found: dict[str, dict[str, Any]] = {}
+    """{layer: {"cores", "messages_per_spike"}} for `pipeline.report.costs`; empty without a placement.
+
+    The channels of a pixel share their axons on the way into a convolution (NengoLoihi's population spikes); into a
+    dense layer every neuron has its own.
+    """
     cores = placement.get("utilisation", {}).get("cores", [])
-    for core in cores:
-        entry = found.setdefault(core["layer"], {"cores": 0, "compartments": 0, "output_axons": 0, "input_axons": 0})
-        entry["cores"] += 1
-        for key in ("compartments", "output_axons", "input_axons"):
-            entry[key] += core[key]
-    for entry in found.values():
-        entry["messages_per_spike"] = max(1.0, entry["output_axons"] / max(entry["compartments"], 1))
-    host, *chip = spec.layers
-    if chip and chip[0].name in found:
-        waiting = found[chip[0].name]["input_axons"]
-        # One axon per pixel, shared by its channels, where there are fewer axons than neurons that send.
-        sources = host.n_neurons if waiting >= host.n_neurons else host.n_neurons // host.output_shape[-1]
-        found[host.name] = {"cores": 1, "messages_per_spike": max(1.0, waiting / sources)}
+    found = {}
+    for layer, target in zip(spec.layers, (*spec.layers[1:], None), strict=True):
+        mine = [core for core in cores if core["layer"] == layer.name]
+        waiting = [core["input_axons"] for core in cores if target and core["layer"] == target.name]
+        entry: dict[str, Any] = {"cores": max(1, len(mine))}
+        if waiting:
+            shared = layer.output_shape[-1] if target.kind != "dense" else 1
+            entry["messages_per_spike"] = sum(waiting) / (layer.n_neurons // shared)
+        if mine or waiting:
+            found[layer.name] = entry
     return found
 
 
