@@ -97,11 +97,18 @@ def placement(spec):
 
 
 def quantization(spec, rng):
+    """In place of hardware.quantization.quantization_error, for both networks."""
     layers = [
-        {"name": layer.name, "weight_rms_error": float(e)}
-        for layer, e in zip(spec.layers[1:], rng.random(99), strict=False)
-    ]
-    return {"converted": {"layers": layers}, "hybrid": {"layers": layers}}
+        {
+            "name": layer.name, "cores": 1, "weight_error": float(e), "weights_zeroed": 0.01, "weight_bits_lost": 0,
+            "bias_error": 0.001, "threshold_error": 0.0, "tau_current_s": 0.002, "tau_current_chip_s": 0.00201,
+            "tau_voltage_s": None, "tau_voltage_chip_s": None, "rate_hz": 30.0, "rate_chip_hz": 30.5,
+            "rate_error_hz": float(10 * e),
+        }
+        for layer, e in zip(spec.layers[1:], 0.02 * rng.random(len(spec.layers) - 1), strict=True)
+    ]  # fmt: skip
+    one = {"layers": layers, "rates_from": "mean field", "input_rate_hz": 100.0}
+    return {"converted": one, "hybrid": one}
 
 
 def _samples(settings, spec, rng):

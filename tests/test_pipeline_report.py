@@ -255,6 +255,15 @@ def test_messages_of_a_placement_by_hand():
     assert placement.by_layer({}, spec) == {}
 
 
+def test_quantization_equals_its_file(run):
+    found = run.context.read_json("quantize", artifacts.QUANTIZATION)
+    rows = run.page.table("The hybrid network in integers")[1:]
+    assert [row[0] for row in rows] == [e["name"] for e in found["hybrid"]["layers"]]
+    for row, e in zip(rows, found["hybrid"]["layers"], strict=True):
+        assert row[1] == f"{100 * e['weight_error']:.1f} %"
+        assert row[6:8] == ["2 → 2.01", "–"]
+
+
 def test_neurobench_names(run):
     for model, entry in run.document["neurobench"].items():
         assert set(entry) == {"Footprint", "ConnectionSparsity", "ActivationSparsity", "SynapticOperations"}

@@ -189,6 +189,29 @@ def over_steps(document: dict[str, Any]) -> Figure | None:
     return Figure(caption, " ".join(alt for _, alt in charts), tuple(drawing for drawing, _ in charts), legend=legend)
 
 
+def quantization(document: dict[str, Any]) -> Figure | None:
+    """Error of weights and of steady rates by layer."""
+    found = {kind: one["layers"] for kind, one in document["quantization"].items() if one.get("layers")}
+    if not found:
+        return None
+    names = [layer["name"] for layer in next(iter(found.values()))]
+    drawings, alts = [], []
+    for key, factor, label in (
+        ("weight_error", 100, "RMS error of the weights (% of their RMS)"),
+        ("rate_error_hz", 1, "mean absolute error of the rates (Hz)"),
+    ):
+        groups = [
+            (kind, [[(kind, factor * (layer.get(key) or 0.0))] for layer in layers]) for kind, layers in found.items()
+        ]
+        told = "; ".join(
+            f"{name} " + " and ".join(f"{stacks[i][0][1]:.2g}" for _, stacks in groups) for i, name in enumerate(names)
+        )
+        alts.append(f"{label}, {' and '.join(found)}: {told}.")
+        drawings.append(svg.bars(names, groups, label, alts[-1]))
+    legend = tuple((kind, f"{kind} network") for kind in found)
+    return Figure("What the chip's integers cost, layer by layer.", " ".join(alts), tuple(drawings), legend=legend)
+
+
 def energy_split(document: dict[str, Any]) -> list[Figure]:
     """Estimated joules by layer, split into synapses, neurons and messages, in both models."""
     models = document["energy"]["models"]

@@ -163,6 +163,9 @@ def _quantization(document):
     found = tables.quantization(document)
     if not found:
         yield Text("No quantisation errors were written.", "note")
+    bars = figures.quantization(document)
+    if bars:
+        yield bars
     yield from found
 
 

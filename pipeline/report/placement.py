@@ -13,8 +13,8 @@ from pipeline.report.svg import WIDTH, document
 
 RESOURCES = ("compartments", "input_axons", "output_axons", "synapse_bits")
 MESSAGES_ASSUMPTION = (
-    "A spike becomes one message for each input axon that waits for it (mean over the layer); a spike of the last layer "
-    "one, to the host."
+    "A spike becomes one message for each input axon that waits for it (mean over the layer); a spike of the last "
+    "layer one, to the host."
 )
 
 

@@ -187,18 +187,33 @@ def trajectory(document: dict[str, Any]) -> list[Table]:
 
 
 def quantization(document: dict[str, Any]) -> list[Table]:
-    """Whatever hardware.quantization measured, a row per layer."""
+    """What rounding to the chip's integers costs each layer (hardware.quantization)."""
     found = []
+    columns = (
+        "Layer", "Weights: RMS error", "zeroed", "bits lost", "Biases: RMS error / threshold", "Thresholds: largest error",
+        "Current filter (ms)", "Membrane (ms)", "Rate, floats (Hz)", "Rate, integers (Hz)", "Rate error (Hz)",
+    )  # fmt: skip
     for kind, one in document["quantization"].items():
-        entries = (one or {}).get("layers") or []
-        keys = [k for k in (entries[0] if entries else {}) if k != "name"]
-        rows = tuple((e["name"], *(_number(e.get(k)) for k in keys)) for e in entries)
-        if rows:
-            columns = ("Layer", *(k.replace("_", " ") for k in keys))
-            found.append(
-                Table(f"Quantisation of the {kind} network: floats against the chip's integers.", columns, rows)
-            )
+        rows = []
+        for e in one["layers"]:
+            shares = [text.percent(e.get(key)) for key in ("weight_error", "weights_zeroed")]
+            errors = [text.percent(e.get(key)) for key in ("bias_error", "threshold_error")]
+            filters = [_asked_and_got(e, key) for key in ("tau_current", "tau_voltage")]
+            rates = [_number(e.get(key)) for key in ("rate_hz", "rate_chip_hz", "rate_error_hz")]
+            rows.append((e["name"], *shares, _number(e.get("weight_bits_lost")), *errors, *filters, *rates))
+        source = "measured" if one.get("rates_from") == "stats" else f"{_number(one.get('input_rate_hz'))} Hz"
+        caption = (
+            f"The {kind} network in integers. Rates are steady rates for presynaptic rates ({source} off the chip)."
+        )
+        found.append(Table(caption, columns, tuple(rows)))
     return found
+
+
+def _asked_and_got(entry: dict[str, Any], key: str) -> str:
+    """A time constant, and what the chip makes of it, in ms; one that does not decay has none."""
+    values = [entry.get(f"{key}{which}_s") for which in ("", "_chip")]
+    shown = [text.NOTHING if v is None else f"{1e3 * v:.3g}" for v in values]
+    return shown[0] if shown[0] == shown[1] else f"{shown[0]} → {shown[1]}"
 
 
 def energy(document: dict[str, Any]) -> list[Table]:
