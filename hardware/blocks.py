@@ -8,6 +8,7 @@ to check, because the rules want to see everything.
 from __future__ import annotations
 
 import contextlib
+import traceback
 import warnings
 
 import nengo
@@ -65,12 +66,21 @@ def build_uncut(net, dt_s: float = 0.001, precompute=None):
             for conn in model.split.passthrough.to_add:
                 model.seeds[conn], model.seeded[conn] = None, False
                 model.build(conn)
-    except (nengo.exceptions.NengoException, NotImplementedError) as error:
+    except (nengo.exceptions.NengoException, NotImplementedError, AssertionError) as error:
         raise UnsupportedError(
-            f"nengo_loihi cannot build this network: {' '.join(str(error).split())}; change that part, or mark it "
-            "off-chip with net.config[ensemble].on_chip = False"
+            f"nengo_loihi cannot build this network: {_said(error)}; change that part, or mark it off-chip with "
+            "net.config[ensemble].on_chip = False"
         ) from error
     return model
+
+
+def _said(error):
+    """What an error of nengo_loihi says, in one line; some of its assertions say nothing but their code."""
+    said = " ".join(str(error).split())
+    if said:
+        return said
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{where.line} (in {where.name})"
 
 
 def cut(model):

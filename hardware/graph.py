@@ -150,14 +150,10 @@ def read_graph(net, dt_s=0.001, precompute=None):
     model = blocks.build_uncut(net, dt_s, precompute)
     owners = blocks.owners(net)
     ensembles = {model.objs[e]["in"]: e for e in net.all_ensembles if "in" in model.objs.get(e, {})}
+    names = _names(model, ensembles)
     layers, index, targets = [], {}, {}
-    names = set()
     for block in model.blocks:
-        ensemble = ensembles.get(block)
-        name = (ensemble.label if ensemble is not None else block.label) or "ensemble"
-        while name in names:
-            name += "'"
-        names.add(name)
+        ensemble, name = ensembles.get(block), names[block]
         index[block] = len(layers)
         layer = Layer(name, block.n_neurons, block, ensemble, owners.get(ensemble))
         layers.append(layer)
@@ -178,6 +174,26 @@ def read_graph(net, dt_s=0.001, precompute=None):
     for layer in layers:
         _read_shape(layer, model)
     return Graph(layers, model, inputs, owners)
+
+
+def _names(model, ensembles):
+    """A name for every block, told apart as in `hardware.compile`: its ensemble's, or whose values it decodes."""
+    number = {ensembles.get(block): k for k, block in enumerate(model.blocks)}
+
+    def name_of(obj):
+        obj = getattr(obj, "ensemble", obj)
+        return obj.label or f"{type(obj).__name__.lower()}{number.get(obj, '')}"
+
+    wanted = {block: name_of(ensemble) for block, ensemble in ensembles.items()}
+    for obj, parts in model.objs.items():
+        if "decoded" in parts:
+            wanted[parts["decoded"]] = f"{name_of(obj.pre_obj)} decoded for {name_of(obj.post_obj)}"
+    names, seen = {}, {}
+    for block in model.blocks:
+        name = wanted[block]
+        seen[name] = seen.get(name, 0) + 1
+        names[block] = name if seen[name] == 1 else f"{name}#{seen[name]}"
+    return names
 
 
 def _read_synapses(model, owners, synapse, n):
