@@ -1,0 +1,177 @@
+"""What lies in an unpacked bundle: names, formats, and the network made again from them."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, Dict
+
+import numpy as np
+
+from hardware.errors import CorruptError, InputError, MissingError, OutputError
+from hardware.lazy import import_nengo_loihi
+
+DESCRIPTION = "network.json"  # what the builder needs, how the network is placed, how it is run
+PARAMS = "params.npz"
+INPUTS = "inputs.npz"  # "images" (n_samples, size) float32 and "names"
+EXPECTED = "expected"  # a sample's record each, and SUMMARY
+SUMMARY = "summary.json"
+RESULTS = "results.json"
+
+Record = Dict[str, np.ndarray]
+
+
+def sample_file(index: int) -> str:
+    """File name of the record of one sample."""
+    return f"sample-{index:04d}.npz"
+
+
+def npz_bytes(arrays: Dict[str, np.ndarray]) -> bytes:
+    """An ``.npz`` whose bytes depend on the arrays alone (numpy.savez stamps the time)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(arrays):
+            item = io.BytesIO()
+            np.lib.format.write_array(item, np.asanyarray(arrays[name]), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            archive.writestr(info, item.getvalue(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON with a final newline; NaN is refused because JSON has none."""
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write all of a file or nothing of it.
+
+    Raises
+    ------
+    OutputError
+        The folder is closed or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(str(temporary), str(path))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"cannot write {path}: {reason}; free space or choose another folder") from None
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def read_npz(path: Path) -> Record:
+    """Arrays of a file. Raises MissingError or CorruptError, naming it."""
+    try:
+        with np.load(str(path), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise MissingError(f"{path} does not exist") from None
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, zipfile.zlib.error) as error:
+        raise CorruptError(f"{path} cannot be read ({error})") from None
+
+
+def read_json(path: Path) -> Any:
+    """The value in a file. Raises MissingError or CorruptError, naming it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise CorruptError(f"{path} cannot be read ({error})") from None
+
+
+def read_placement(net) -> Dict[str, Any]:
+    """How `hardware.partition` cut a network without subnetworks.
+
+    Returns
+    -------
+    dict
+        "block_shapes" {label of an ensemble: [shape of a block, shape of the ensemble]} and "pop_types" {label of a
+        connection: 16}.
+    """
+    cuts, narrow = {}, {}
+    for ensemble in net.all_ensembles:
+        cut = net.config[ensemble].block_shape
+        if cut is not None:
+            cuts[ensemble.label] = [[int(n) for n in cut.shape], [int(n) for n in cut.ensemble_shape]]
+    for connection in net.all_connections:
+        if net.config[connection].pop_type != 32:  # nengo_loihi's default
+            narrow[connection.label] = int(net.config[connection].pop_type)
+    return {"block_shapes": cuts, "pop_types": narrow}
+
+
+def place(net, placement: Dict[str, Any]) -> None:
+    """Cut a network as `read_placement` read it."""
+    block_shape = import_nengo_loihi("config").BlockShape
+    for ensemble in net.all_ensembles:
+        if ensemble.label in placement["block_shapes"]:
+            shape, whole = placement["block_shapes"][ensemble.label]
+            net.config[ensemble].block_shape = block_shape(tuple(shape), tuple(whole))
+    for connection in net.all_connections:
+        if connection.label in placement["pop_types"]:
+            net.config[connection].pop_type = placement["pop_types"][connection.label]
+
+
+class Folder:
+    """An unpacked bundle whose files have been checked.
+
+    Parameters
+    ----------
+    path : Path
+    digest : str
+        Of the manifest: which bundle this is.
+    """
+
+    def __init__(self, path: Path, digest: str):
+        self.path, self.digest = Path(path), digest
+        self.description = read_json(self.path / DESCRIPTION)
+        inputs = read_npz(self.path / INPUTS)
+        self.images, self.names = inputs["images"], [str(name) for name in inputs["names"]]
+
+    @property
+    def n_steps(self) -> int:
+        return self.description["n_steps"]
+
+    @property
+    def readout_steps(self) -> int:
+        return self.description["readout_steps"]
+
+    @property
+    def layers(self) -> list:
+        """Names of the layers in order of depth; the first one runs on the host."""
+        return self.description["layers"]
+
+    def build(self):
+        """The network, cut into blocks, made by the function that the description names ("module:function").
+
+        Returns
+        -------
+        object
+            With `net`, `image` (input node), `layers` {name: ensemble} and `output` (probe).
+
+        Raises
+        ------
+        InputError
+            No such function.
+        """
+        module, _, function = self.description["builder"].partition(":")
+        try:
+            builder = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"the builder {self.description['builder']} cannot be imported ({error})") from None
+        built = builder(self.description["network"], read_npz(self.path / PARAMS))
+        place(built.net, self.description["placement"])
+        return built
+
+    def expected(self, index: int) -> Record:
+        """What the emulator gave for a sample when the bundle was packed."""
+        return read_npz(self.path / EXPECTED / sample_file(index))

@@ -1,0 +1,152 @@
+"""What ``python run.py`` does once its files are checked."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict
+
+from hardware.errors import CotrainError, InputError, MissingError
+
+EXACT = ("nengo", "nengo-loihi")  # another version of these may build another network
+RECORDED = ("nengo", "nengo-loihi", "numpy", "scipy", "numba")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"run.py: {message}\n")
+
+
+def _arguments(argv):
+    parser = _Parser(prog="run.py", description="Run this bundle and compare it with what is expected.")
+    parser.add_argument(
+        "--target", required=True, choices=("loihi", "emulator", "reference"),
+        help="loihi: the board (needs NxSDK); emulator: the fast emulator; reference: nengo-loihi's own",
+    )  # fmt: skip
+    parser.add_argument("--limit", type=int, metavar="N", help="first N samples (default: all)")
+    parser.add_argument("--resume", action="store_true", help="go on with the results of a job that was killed")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results-<target> in this folder")
+    parser.add_argument(
+        "--layers", type=int, default=1, metavar="N",
+        help="loihi: count the spikes of every layer for the first N samples, one more run a layer (default: 1)",
+    )  # fmt: skip
+    parser.add_argument("--no-energy", action="store_true", help="loihi: do not measure energy")
+    return parser.parse_args(argv)
+
+
+def check_packages(requirements: str) -> Dict[str, str]:
+    """Versions of the packages that results depend on.
+
+    Parameters
+    ----------
+    requirements : str
+        Text of requirements.txt.
+
+    Raises
+    ------
+    MissingError
+        A package is not installed.
+    InputError
+        Nengo or NengoLoihi of another version than the pinned one, or NumPy 2.
+    """
+    pins = dict(line.split("==") for line in requirements.split("\n") if "==" in line and not line.startswith("#"))
+    install = "run: python -m pip install -r requirements.txt"
+    found = {}
+    for name in RECORDED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            raise MissingError(f"{name} is not installed for this Python ({sys.executable}); {install}") from None
+        if name in EXACT and found[name] != pins[name].strip():
+            raise InputError(f"{name} is {found[name]}; the bundle needs {pins[name].strip()}; {install}")
+    if int(found["numpy"].split(".")[0]) > 1:
+        raise InputError(f"numpy is {found['numpy']}; nengo-loihi needs a version below 2; {install}")
+    return found
+
+
+def main(argv, folder, manifest) -> int:
+    """Run the bundle in `folder`; the exit status."""
+    arguments = _arguments(argv)
+    try:
+        return _run(arguments, Path(folder), manifest)
+    except CotrainError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nrun.py: interrupted; the same command with --resume goes on", file=sys.stderr)
+        return 130
+
+
+def _run(arguments, path: Path, manifest: Dict[str, Any]) -> int:
+    warnings.filterwarnings("ignore", message="invalid value encountered in cast")  # nengo-loihi fills integers with NaN
+    versions = check_packages((path / "requirements.txt").read_text())
+    where = {}
+    if arguments.target == "loihi":
+        from hardware.bundle import board
+
+        where = board.environment()
+    from hardware.bundle.compare import Comparison
+    from hardware.bundle.folder import Folder
+    from hardware.bundle.results import Results
+    from hardware.bundle.targets import open_target
+
+    folder = Folder(path, manifest["digest"])
+    n_samples = _count("--limit", arguments.limit, len(folder.names))
+    ran_on = {
+        "target": arguments.target,
+        "host": platform.node(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": versions,
+        "hardware_options": folder.description["hardware_options"] if where else None,
+        "precompute": folder.description["precompute"] if where else None,
+        **where,
+    }
+    print(f"bundle {folder.description['experiment']} {folder.digest[:12]}, {n_samples} samples")
+    print("running on " + ", ".join(f"{key} {_text(value)}" for key, value in ran_on.items() if value is not None))
+    results = Results(
+        arguments.results or path / f"results-{arguments.target}", folder, arguments.target, arguments.resume
+    )
+    results.tree["ran_on"].append({**ran_on, "first_sample": len(results.done())})
+    left = [index for index in range(n_samples) if index not in results.done()]
+    if left:
+        target = open_target(arguments.target, folder, arguments.layers)
+        try:
+            for index in left:
+                started = time.perf_counter()
+                results.add(index, target.run(index), time.perf_counter() - started)
+                print(f"  sample {index + 1} of {n_samples} ({folder.names[index]})", flush=True)
+            if where:
+                results.tree["ran_on"][-1]["chips"] = target.chips
+            if where and not arguments.no_energy and "skipped" in results.tree.get("energy", {"skipped": ""}):
+                results.tree["energy"] = board.measure_energy(target, where)
+                print(f"energy: {_text(results.tree['energy'])}")
+        finally:
+            target.close()
+    comparison = Comparison(folder.layers, folder.names)
+    for index in range(n_samples):
+        comparison.add(index, folder.expected(index), results.record(index))
+    results.tree.update(complete=len(results.done()) == len(folder.names), comparison=comparison.to_dict())
+    results.save()
+    print(comparison.table())
+    print(f"results in {results.path}")
+    return 0 if comparison.equal else 1
+
+
+def _count(what: str, asked, there: int) -> int:
+    if asked is None:
+        return there
+    if not 1 <= asked <= there:
+        raise InputError(f"{what} is {asked}; the bundle holds {there} samples: give 1 to {there}")
+    return asked
+
+
+def _text(value) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{k} {_text(v)}" for k, v in value.items()) + ")"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,62 @@
+"""Which modules a bundle needs: what its entry points import, found by reading them."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from typing import Dict, Iterable, List
+
+from hardware.errors import InputError
+
+
+def closure(roots: Iterable[str], packages: Iterable[str]) -> Dict[str, Path]:
+    """Modules that `roots` import, directly or not, inside functions or not.
+
+    Parameters
+    ----------
+    roots : iterable of str
+        Names of modules.
+    packages : iterable of str
+        Only modules in these packages are followed.
+
+    Returns
+    -------
+    dict of {str: Path}
+        Path of each module inside an archive ("hardware/errors.py") → its source file, with the ``__init__.py`` of every
+        package on the way.
+    """
+    packages = tuple(packages)
+    todo, found = list(roots), {}
+    while todo:
+        name = todo.pop()
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+            raise InputError(f"module {name} has no source file to put into a bundle")
+        source = Path(spec.origin)
+        inside = name.replace(".", "/") + ("/__init__.py" if spec.submodule_search_locations else ".py")
+        if inside in found:
+            continue
+        found[inside] = source
+        if "." in name:
+            todo.append(name.rpartition(".")[0])
+        todo += [n for n in _imports(source, name) if any(n == p or n.startswith(p + ".") for p in packages)]
+    return dict(sorted(found.items()))
+
+
+def _imports(source: Path, module: str) -> List[str]:
+    names = []
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"), str(source))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+            names += [f"{node.module}.{alias.name}" for alias in node.names if _is_module(node.module, alias.name)]
+    return names
+
+
+def _is_module(package: str, name: str) -> bool:
+    spec = importlib.util.find_spec(package) if package.split(".")[0] in ("hardware", "pipeline") else None
+    if spec is None or not spec.submodule_search_locations:
+        return False
+    return any((Path(where) / f"{name}.py").is_file() or (Path(where) / name).is_dir() for where in spec.submodule_search_locations)

@@ -1,0 +1,95 @@
+"""Run one sample at a time on a target; each gives the same kind of record.
+
+A record holds
+
+    output              (size,) float64: the output probe, averaged over the last `readout_steps` steps
+    output_steps        (n_steps,) uint64: for each step the first 8 bytes of sha256 of the output (float64, little-endian)
+    spikes/<layer>      (n_neurons,) uint16: spikes of each neuron
+
+so that every value and every spike of a run can be compared to the last bit, and a file of it stays small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import nengo
+import numpy as np
+
+from hardware.bundle.folder import Folder, Record
+from hardware.simulator import Simulator
+
+TARGETS = ("emulator", "reference", "loihi")
+
+
+def open_target(name: str, folder: Folder, layers: int = 0):
+    """The target `name`, one of TARGETS; `layers` as in `hardware.bundle.board.Board`."""
+    if name == "loihi":
+        from hardware.bundle.board import Board
+
+        return Board(folder, layers)
+    return {"emulator": Emulator, "reference": Reference}[name](folder)
+
+
+def output_record(output: np.ndarray, readout_steps: int) -> Record:
+    """What a record keeps of the output probe, (n_steps, size)."""
+    rows = np.ascontiguousarray(output, dtype="<f8")
+    steps = [int.from_bytes(hashlib.sha256(row.tobytes()).digest()[:8], "little") for row in rows]
+    return {"output": rows[-readout_steps:].mean(axis=0), "output_steps": np.array(steps, dtype=np.uint64)}
+
+
+def spike_counts(data: np.ndarray) -> np.ndarray:
+    """Spikes of each neuron from a probe of its output, (n_steps, n_neurons), which is 0 in steps without a spike."""
+    return np.count_nonzero(data, axis=0).astype(np.uint16)
+
+
+class Emulator:
+    """The fast emulator."""
+
+    def __init__(self, folder: Folder):
+        self.folder, self.built = folder, folder.build()
+        description = folder.description
+        self.sim = Simulator(
+            self.built.net, target="emulator", seed=description["seed"], dt_s=description["dt_s"], threads=1
+        )
+        self.input_spikes_max = 0
+        self.overflows = {}
+
+    def run(self, index: int) -> Record:
+        """The record of sample `index`."""
+        image = self.folder.images[index].reshape(1, 1, -1)
+        out = self.sim.predict({self.built.image: image}, n_steps=self.folder.n_steps)
+        stats = self.sim.stats
+        self.input_spikes_max = max(self.input_spikes_max, int(stats.input_spikes_max))
+        for label, count in stats.overflows.items():
+            self.overflows[label] = self.overflows.get(label, 0) + int(count)
+        record = output_record(out[self.built.output][0], self.folder.readout_steps)
+        for name in self.folder.layers:
+            record[f"spikes/{name}"] = stats.neuron_spikes[name].astype(np.uint16)
+        return record
+
+    def close(self) -> None:
+        self.sim.close()
+
+
+class Reference:
+    """nengo-loihi's own emulator."""
+
+    def __init__(self, folder: Folder):
+        self.folder, self.built = folder, folder.build()
+        with self.built.net:
+            self.probes = {name: nengo.Probe(layer.neurons) for name, layer in self.built.layers.items()}
+        description = folder.description
+        self.sim = Simulator(self.built.net, target="reference", seed=description["seed"], dt_s=description["dt_s"])
+
+    def run(self, index: int) -> Record:
+        """The record of sample `index`."""
+        image = self.folder.images[index].reshape(1, 1, -1)
+        out = self.sim.predict({self.built.image: image}, n_steps=self.folder.n_steps)
+        record = output_record(out[self.built.output][0], self.folder.readout_steps)
+        for name, probe in self.probes.items():
+            record[f"spikes/{name}"] = spike_counts(out[probe][0])
+        return record
+
+    def close(self) -> None:
+        self.sim.close()

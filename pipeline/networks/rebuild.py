@@ -1,0 +1,29 @@
+"""The network of an experiment as plain values, and made again from them where there is no experiment: on a lab host."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Dict
+
+from pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
+
+
+def describe(spec: NetworkSpec, neurons, synapse_s: float, seed: int) -> Dict[str, Any]:
+    """JSON values from which `rebuild` makes the network that goes to the chip.
+
+    Parameters
+    ----------
+    neurons : pipeline.experiment.NeuronSettings
+    synapse_s : float
+        Time constant of the Lowpass between layers.
+    seed : int
+        Of the network.
+    """
+    return {"spec": spec.to_dict(), "neurons": dict(vars(neurons)), "synapse_s": synapse_s, "seed": seed}
+
+
+def rebuild(description: Dict[str, Any], params: Params) -> BuiltNetwork:
+    """The network for the chip, not yet cut into blocks; see `describe`."""
+    neurons = neurons_for(SimpleNamespace(**description["neurons"]), "loihi")
+    spec = NetworkSpec.from_dict(description["spec"])
+    return build(spec, neurons, params, description["synapse_s"], loihi=True, seed=description["seed"])
