@@ -16,11 +16,11 @@ export COTRAIN_DATA := $(DATA)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test data train finetune quantize deploy-emulator report peer-tests lint
+.PHONY: help setup demo test data train finetune quantize deploy-emulator report submission peer-tests lint
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
-	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report peer-tests lint"
+	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission peer-tests lint"
 
 setup:
 	@tools/make_venv.sh
@@ -31,7 +31,7 @@ demo: setup
 	@$(COTRAIN) deploy $(DEMO) $(ARGS)
 	@$(COTRAIN) report $(DEMO) $(ARGS)
 
-train finetune quantize report: setup
+train finetune quantize report submission: setup
 	@$(COTRAIN) $@ $(EXP) $(OPTIONS)
 
 deploy-emulator: setup

@@ -66,6 +66,11 @@ def _arguments() -> argparse.ArgumentParser:
     verb.add_argument("--board", default="nahuku32")
     verb.add_argument("--json", type=Path, metavar="FILE")
 
+    verb = add("verify", _verify, "check a lab bundle, run it again, and compare results that came back")
+    verb.add_argument("bundle", type=Path, help="archive or unpacked folder")
+    verb.add_argument("results", type=Path, nargs="?", help="folder of results that came back from the lab")
+    verb.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders (default: runs)")
+
     with_data(add("data", _data, "download and verify both public data sets"))
     return parser
 
@@ -108,6 +113,12 @@ def _check(arguments) -> int:
     from hardware.preflight import main
 
     return main(arguments.network, arguments.board, arguments.json)
+
+
+def _verify(arguments) -> int:
+    from pipeline.board import verify
+
+    return 0 if verify(arguments.bundle, arguments.results, arguments.runs) else 1
 
 
 def _data(arguments) -> int:

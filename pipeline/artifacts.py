@@ -35,6 +35,8 @@ PREDICTIONS = "predictions.npz"
 RASTER = "raster.npz"  # the spikes of one inference
 RATES = "rates.npz"  # mean rate of each neuron, per model and layer
 TRAJECTORY = "trajectory.json"  # metric against number of steps
+SUBMISSION = "submission.json"  # which bundle was packed
+BOARD = "board.json"  # what came back from the board, a row
 REPORT = "report"  # .html, .md, .json
 
 

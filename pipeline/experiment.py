@@ -140,6 +140,13 @@ class DeploySettings:
 
 
 @dataclass(frozen=True)
+class SubmissionSettings:
+    """The bundle for the lab."""
+
+    n_samples: int = 16  # test samples that travel, spread over the split
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Everything that a run depends on."""
 
@@ -154,6 +161,7 @@ class Experiment:
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
     deploy: DeploySettings = field(default_factory=DeploySettings)
+    submission: SubmissionSettings = field(default_factory=SubmissionSettings)
 
     def resolved(self, *sections: str) -> dict[str, Any]:
         """Settings as plain JSON values; with `sections`, those sections and the scalars only."""
@@ -166,7 +174,7 @@ class Experiment:
 # Bounds that a type cannot say. A value outside is refused before any work is done.
 _POSITIVE = {
     "height", "width", "kernel", "pool_kernel", "bottleneck_layers", "epochs", "batch_size", "n_steps", "readout_steps",
-    "rate_scale_hz", "tau_rc_s", "learning_rate", "dt_s", "n_bootstrap",
+    "rate_scale_hz", "tau_rc_s", "learning_rate", "dt_s", "n_bootstrap", "n_samples",
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "limit", "patience", "n_groups", "tau_ref_s", "synapse_s", "smoothing", "seed", "shift_fraction",

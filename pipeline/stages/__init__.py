@@ -29,6 +29,7 @@ class Stage:
     schema: int = 1
     automatic: bool = False  # seconds of work: run for whoever needs it
     pretrained: bool = False  # the package's parameters will do where there is no run
+    always: bool = False  # its result depends on more than its key (the source that travels): run whenever it is asked for
 
 
 _MODEL = ("data", "network", "neurons")
@@ -45,6 +46,8 @@ STAGES = {
               ("train", "finetune", "quantize"), (*_MODEL, "finetune", "quantize", "deploy"), pretrained=True),
         Stage("report", "write the HTML, Markdown and JSON report", ("train", "finetune", "quantize", "deploy"),
               (*_MODEL, "train", "finetune", "quantize", "deploy"), pretrained=True),
+        Stage("submission", "write the bundle that a lab runs on the board", ("train", "finetune", "quantize"),
+              (*_MODEL, "finetune", "quantize", "submission"), pretrained=True, always=True),
     )
 }  # fmt: skip
 
@@ -156,7 +159,7 @@ def run(name: str, experiment: Experiment, runs: Path, data: Path, force: bool =
             _require(need, context)
     folder = context.folder(name)
     key = context.key()
-    if not force and folder.fresh(key):
+    if not force and not stage.always and folder.fresh(key):
         folder.verify()
         say(f"{name} {experiment.name}: up to date in {folder.path} (--force runs it again)")
         return False

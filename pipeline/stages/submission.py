@@ -1,0 +1,64 @@
+"""Write the bundle that a lab runs on a real Loihi: the hybrid network, samples of the test split, what to expect."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline import __version__, artifacts
+from pipeline.evaluation.models import placed_network
+from pipeline.networks import rebuild, spec_for
+
+
+def run(context) -> None:
+    """Write ``submission/<experiment>-<digest>.tar.gz`` beside the run folders, and submission.json.
+
+    Raises
+    ------
+    MisfitError
+        The board would refuse the network or lose spikes; the violations are printed.
+    InputError
+        The bundle is larger than 10 MB.
+    """
+    from hardware.bundle.pack import pack
+
+    experiment, tune = context.experiment, context.experiment.finetune
+    spec = spec_for(experiment.network, context.dataset.image_shape)
+    params = context.found.params["hybrid"]
+    built = placed_network(experiment, spec, params)
+    test = context.dataset.subset("test")
+    n_samples = min(experiment.submission.n_samples, len(test))
+    chosen = np.linspace(0, len(test) - 1, n_samples).round().astype(int)  # spread over the split
+    written = pack(
+        context.runs.parent / "submission",
+        built.net,
+        experiment=experiment.name,
+        builder=f"{rebuild.__name__}:rebuild",
+        network=rebuild.describe(spec, experiment.neurons, tune.synapse_s, experiment.seed),
+        params=params,
+        layers=list(built.layers),
+        images=test.images[chosen].reshape(n_samples, -1),
+        names=test.names[chosen],
+        n_steps=tune.n_steps,
+        readout_steps=tune.readout_steps,
+        board=experiment.quantize.board,
+        packages=("pipeline.networks",),
+        dt_s=experiment.dt_s,
+        seed=experiment.seed,
+        version=__version__,
+    )
+    context.write_json(
+        artifacts.SUBMISSION,
+        {
+            "archive": written.path.name,
+            "digest": written.digest,
+            "sha256": artifacts.sha256(written.path.read_bytes()),
+            "bytes": written.n_bytes,
+            "n_samples": written.n_samples,
+            "precompute": written.precompute,
+            "hardware_options": written.report.hardware_options,
+            "parameters": context.found.source,
+        },
+    )
+    print(f"  {written.path}: {written.n_bytes / 1e6:.2f} MB, {written.n_samples} samples, "
+          f"{written.report.cores} cores on {written.report.chips} chips")  # fmt: skip
+    print(f"  check it:  cotrain verify {written.path}")
