@@ -84,13 +84,14 @@ class Simulator:
         if target == "loihi" and not import_nengo_loihi("hardware").HAS_NXSDK:
             raise MissingError("target 'loihi' needs Intel's NxSDK, which is not installed; use target='emulator'")
         self.net, self.target, self.seed, self.progress, self.threads = net, target, seed, progress, threads
-        self._sim = nengo_loihi.Simulator(
-            net,
-            dt=dt_s,
-            seed=seed,
-            target="loihi" if target == "loihi" else "sim",
-            remove_passthrough=remove_passthrough,
-        )
+        with np.errstate(invalid="ignore"):  # its emulator starts by filling integer arrays with NaN
+            self._sim = nengo_loihi.Simulator(
+                net,
+                dt=dt_s,
+                seed=seed,
+                target="loihi" if target == "loihi" else "sim",
+                remove_passthrough=remove_passthrough,
+            )
         self.program = self.emulator = None
         if target == "emulator":
             try:
