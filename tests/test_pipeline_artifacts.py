@@ -13,7 +13,8 @@ from pipeline import artifacts
 
 
 @pytest.fixture
-def arrays(rng=np.random.default_rng(0)):
+def arrays():
+    rng = np.random.default_rng(0)
     return {"conv1.kernel": rng.standard_normal((3, 3, 1, 4)).astype(np.float32), "names": np.array(["a", "bc"])}
 
 

@@ -114,7 +114,9 @@ def test_the_reference_emulator_gives_the_same_rows(copy):
     for target in ("emulator", "reference"):
         assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, *limit, "--target", target) == 0
         rows = artifacts.read_json(folder / "metrics.json")["rows"]
-        results[target] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+        # nengo-loihi's has no counters of these two
+        apart = ("seconds", "overflows", "input_spikes_max")
+        results[target] = [{k: v for k, v in row.items() if k not in apart} for row in rows]
         results[target].append(artifacts.arrays_digest(artifacts.read_npz(folder / "rates.npz")))
     assert results["emulator"] == results["reference"]
 

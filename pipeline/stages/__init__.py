@@ -190,7 +190,8 @@ def _require(need: str, context: Context) -> None:
     changed = [k for k in wanted if found.get(k) != wanted[k]]
     if changed:
         raise InputError(
-            f"{folder.path} was made with {_difference(found, wanted, changed[0])}; {command} with the settings you want"
+            f"{folder.path} was made with {_difference(found, wanted, changed[0])}; "
+            f"{command} with the settings you want"
         )
 
 

@@ -32,8 +32,8 @@ def run(context) -> None:
         if report.violations:
             print(report.table())
             raise MisfitError(
-                f"{experiment.name}: the {model} network breaks {len(report.violations)} limits of {experiment.quantize.board}, "
-                "listed above; make it smaller, or choose another board with --set quantize.board=NAME"
+                f"{experiment.name}: the {model} network breaks {len(report.violations)} limits of "
+                f"{experiment.quantize.board}, listed above; make it smaller, or choose another board with --set quantize.board=NAME"
             )
         name = f"program-{model}.npz"
         hardware.compile_network(built.net, dt_s=experiment.dt_s).save(context.out / name)
