@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+import numpy as np
+
 from hardware.bundle import archive, run
 from hardware.bundle.compare import Comparison
 from hardware.bundle.folder import Folder
@@ -27,6 +29,7 @@ class Verified:
     comparison: Optional[Comparison] = None  # of them with what is expected
     outputs: Optional[Dict[str, Any]] = None  # {sample: (size,) output} of them
     expected: Optional[Dict[str, Any]] = None  # and what is expected
+    spikes: Optional[Dict[str, Any]] = None  # {layer: (n_neurons,) mean over the samples in which it was counted}
     description: Optional[Dict[str, Any]] = None
 
     @property
@@ -95,13 +98,17 @@ def _compare(path, manifest, emulated, results, say):
             f"{results} holds results of bundle {str(tree['bundle'])[:12]}, not of {folder.digest[:12]}; "
             "give the bundle that was run"
         )
-    comparison, outputs, expected = Comparison(folder.layers, folder.names), {}, {}
+    comparison, outputs, expected, counts = Comparison(folder.layers, folder.names), {}, {}, {}
     for index in sorted(int(i) for i in tree["samples"]):
         if not 0 <= index < len(folder.names):
             raise CorruptError(f"{results}: sample {index} is not in the bundle, which has {len(folder.names)}")
         record, wanted = read_record(results, tree, index), folder.expected(index)
         comparison.add(index, wanted, record)
         outputs[folder.names[index]], expected[folder.names[index]] = record["output"], wanted["output"]
+        for name in folder.layers:
+            if f"spikes/{name}" in record:
+                counts.setdefault(name, []).append(record[f"spikes/{name}"])
     say(f"{tree['target']}: {len(outputs)} of {len(folder.names)} samples came back")
     say(comparison.table())
-    return Verified(manifest, emulated, tree, comparison, outputs, expected, folder.description)
+    spikes = {name: np.mean(each, axis=0) for name, each in counts.items()}
+    return Verified(manifest, emulated, tree, comparison, outputs, expected, spikes, folder.description)

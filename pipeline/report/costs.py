@@ -125,7 +125,7 @@ def neurobench(
         if row.get("skipped") or model == "constant":
             continue
         weights = params.get("ann" if model in ("ann", "converted", "loihi-converted") else "hybrid")
-        spiking = model != "ann"
+        spiking = model != "ann" and bool(row["layers"])  # a board may have counted no layer
         entry = {
             "Footprint": _footprint(weights, chip_bits if model.startswith("loihi") else None),
             "ConnectionSparsity": _zeros(weights),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import artifacts
+from pipeline.board import row_file
 from pipeline.networks import NetworkSpec, spec_for
 
 
@@ -44,6 +45,10 @@ def load(context) -> Inputs:
     def optional(read, stage, name):
         return read(stage, name) if context.input(stage, name).is_file() else {}
 
+    metrics = context.read_json("deploy", artifacts.METRICS)
+    board = row_file(context.runs, experiment.name)
+    if board.is_file():  # what came back from the lab: cotrain verify BUNDLE RESULTS
+        metrics["rows"].append(artifacts.read_json(board))
     stages = {}
     for stage in (s for s in context.stage.needs if context.folder(s).finished()):
         manifest = context.folder(stage).manifest()
@@ -53,7 +58,7 @@ def load(context) -> Inputs:
         title=experiment.title or experiment.name,
         settings=experiment.resolved(),
         spec=spec_for(experiment.network, (experiment.data.height, experiment.data.width)),
-        metrics=context.read_json("deploy", artifacts.METRICS),
+        metrics=metrics,
         predictions=optional(context.read_npz, "deploy", artifacts.PREDICTIONS),
         rates=optional(context.read_npz, "deploy", artifacts.RATES),
         trajectory=optional(context.read_json, "deploy", artifacts.TRAJECTORY),
