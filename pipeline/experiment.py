@@ -83,7 +83,8 @@ class TrainSettings:
     round_weights: bool = False  # to the chip's 8 bits in the forward pass, one scale a layer
     average: float = 0.0  # decay per step of a running average of the parameters, which is what is kept (0: none)
     epoch_samples: int = 0  # samples after which an epoch ends (0: all of the training split)
-    view_shift: float = 0.08  # augmentation: largest shift, as a fraction of the image, and largest change of size
+    view_fraction: float = 1.0  # augmentation: how many of the samples are seen in a random view
+    view_shift: float = 0.08  # largest shift, as a fraction of the image, and largest change of size
     view_scale: float = 0.08
     clip_norm: float = 0.0  # largest norm of a gradient (0: any)
     augment: bool = True
@@ -108,6 +109,7 @@ class FinetuneSettings:
     round_weights: bool = False
     average: float = 0.0
     epoch_samples: int = 0
+    view_fraction: float = 1.0
     view_shift: float = 0.08
     view_scale: float = 0.08
     clip_norm: float = 1.0
@@ -179,7 +181,7 @@ _POSITIVE = {
 _NOT_NEGATIVE = {
     "limit", "patience", "n_groups", "tau_ref_s", "synapse_s", "smoothing", "seed", "shift_fraction",
     "rate_weight", "rate_min_hz", "rate_max_hz", "clip_norm", "rate_mean_weight", "average", "epoch_samples",
-    "warmup_epochs", "view_shift", "view_scale",
+    "warmup_epochs", "view_fraction", "view_shift", "view_scale",
 }  # fmt: skip
 
 

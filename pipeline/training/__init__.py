@@ -87,7 +87,9 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
         spec=spec,
         neurons=experiment.neurons,
         phase=phase,
-        scaler=TargetScaler.fit(task, dataset.subset("train").targets),
+        scaler=TargetScaler.fit(
+            task, dataset.subset("train").targets, settings.view_shift if settings.augment else 0.0
+        ),
         loss=experiment.train.loss,
         batch_size=settings.batch_size,
         rate_weight=settings.rate_weight,

@@ -35,6 +35,7 @@ class Schedule:
     schedule: str
     warmup_epochs: int
     augment: bool
+    view_fraction: float
     view_shift: float
     view_scale: float
     epoch_samples: int
@@ -169,9 +170,9 @@ def batches(
     for index in order.reshape(-1, size):
         images, targets = dataset.images[index], dataset.targets[index]
         if schedule.augment:
-            images, targets = augment(
-                dataset.task, images, targets, rng, shift=schedule.view_shift, scale=schedule.view_scale
-            )
+            views = augment(dataset.task, images, targets, rng, shift=schedule.view_shift, scale=schedule.view_scale)
+            seen = rng.random(size) < schedule.view_fraction
+            images[seen], targets[seen] = views[0][seen], views[1][seen]
         yield images, scaler.standardise(targets).astype(np.float32)
 
 

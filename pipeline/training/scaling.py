@@ -21,11 +21,15 @@ class TargetScaler:
     deviation: np.ndarray
 
     @classmethod
-    def fit(cls, task: str, targets: np.ndarray) -> TargetScaler:
-        """From training targets: of boxes (n, 4) each coordinate; masks stay as they are (their readout is a logit)."""
+    def fit(cls, task: str, targets: np.ndarray, view_shift: float = 0.0) -> TargetScaler:
+        """From training targets: of boxes (n, 4) each coordinate; masks stay as they are (their readout is a logit).
+
+        `view_shift` is what augmentation adds to their spread: shifts drawn uniformly from -view_shift to view_shift.
+        """
         if task == "masks":
             return cls(np.zeros(1, np.float32), np.ones(1, np.float32))
-        deviation = np.maximum(targets.std(axis=0), 1e-3)  # a coordinate that never changes is not blown up
+        deviation = np.sqrt(targets.var(axis=0) + view_shift**2 / 3)
+        deviation = np.maximum(deviation, 1e-3)  # a coordinate that never changes is not blown up
         return cls(targets.mean(axis=0).astype(np.float32), deviation.astype(np.float32))
 
     def standardise(self, targets: np.ndarray) -> np.ndarray:

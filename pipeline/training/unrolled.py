@@ -17,7 +17,7 @@ from pipeline.training.backend import Job, StepResult
 from pipeline.training.losses import activity_penalty, task_loss
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
-ROUNDED_LEVELS = 127  # of a weight of either sign on the chip: 8 bits, the lowest of which goes to the sign
+WEIGHT_MAX = 255  # of a weight on the chip; with both signs its lowest bit is lost, so that weights are even
 
 
 class TensorFlowBackend:
@@ -181,9 +181,13 @@ def _linear(layer, x, params: dict, dtype, rounded: bool = False):
 
 
 def round_to_chip(kernel):
-    """The kernel on the chip's grid of 2 * ROUNDED_LEVELS + 1 weights, one scale for the layer; the gradient passes.
+    """The kernel on the chip's grid, one scale for the layer; the gradient passes.
 
-    A block of the chip has one scale. A layer that is cut into several blocks has finer grids than this one.
+    As `nengo_loihi.builder.discretize` rounds a block with weights of both signs: the largest becomes WEIGHT_MAX, and
+    all are even, so that they reach from -254 to 254. A layer that is cut into several blocks has a scale for each, and
+    finer grids than this one.
     """
-    step = tf.stop_gradient(tf.reduce_max(tf.abs(kernel))) / ROUNDED_LEVELS
-    return kernel + tf.stop_gradient(tf.round(kernel / step) * step - kernel)
+    fixed = tf.stop_gradient(kernel)
+    step = tf.reduce_max(tf.abs(fixed)) * 2 / WEIGHT_MAX
+    levels = tf.clip_by_value(tf.round(fixed / step), -(WEIGHT_MAX // 2), WEIGHT_MAX // 2)
+    return kernel + (levels * step - fixed)
