@@ -1,11 +1,20 @@
-"""tools/make_venv.sh: one line and exit status 2 for a Python that will not do; work only where something changed."""
+"""Installation: a Python that will not do gets one line, nothing is done twice, lock files and package are complete."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUTS = ("requirements-build.lock", "requirements.lock", "pyproject.toml")
@@ -122,3 +131,68 @@ def test_an_interrupted_installation_is_done_again(checkout):
     add_python(checkout)
     assert make_venv(checkout).returncode == 0
     assert (checkout / ".venv" / ".stamp").exists()
+
+
+def locked(name="requirements.lock"):
+    """{package: [(requirement, its hashes)]}; a package has one entry for each range of Pythons."""
+    entries = {}
+    for line in (ROOT / name).read_text().replace("\\\n", " ").splitlines():
+        requirement, *hashes = line.split("--hash=")
+        requirement = Requirement(requirement)
+        entries.setdefault(requirement.name, []).append((requirement, hashes))
+    return entries
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-build.lock"])
+def test_lock_file_is_exact_and_names_no_host(name):
+    text = (ROOT / name).read_text()
+    assert "://" not in text and "--index" not in text and "--find-links" not in text
+    for requirement, hashes in (entry for entries in locked(name).values() for entry in entries):
+        assert re.fullmatch(r"==[\w.]+", str(requirement.specifier)), requirement
+        assert hashes and all(hash.strip().startswith("sha256:") for hash in hashes), requirement
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+def test_lock_file_has_what_the_project_asks_for(python):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    environment = {"python_version": python, "python_full_version": f"{python}.1", "sys_platform": "linux"}
+    lock = locked()
+    for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        wanted = Requirement(line)
+        if wanted.marker and not wanted.marker.evaluate(environment):
+            continue
+        (found,) = [entry for entry, _ in lock[wanted.name] if entry.marker.evaluate(environment)]
+        (version,) = found.specifier
+        assert wanted.specifier.contains(version.version), (line, found)
+    (build,) = locked("requirements-build.lock")["setuptools"]
+    assert build in lock["setuptools"]
+
+
+def test_wheel_holds_every_file_of_the_packages(tmp_path):
+    source = tmp_path / "source"
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for package in ("pipeline", "hardware"):
+        shutil.copytree(ROOT / package, source / package, ignore=ignore)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    wanted = {
+        str(file.relative_to(source))
+        for p in ("pipeline", "hardware")
+        for file in (source / p).rglob("*")
+        if file.is_file()
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        tmp_path,
+        source,
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()

@@ -1,0 +1,108 @@
+"""What the README and CONTRIBUTING tell people to type and to open exists and works."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import __main__ as command_line
+from pipeline import experiment
+from pipeline.stages import STAGES
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")}
+README = TEXTS["README.md"]
+
+
+def blocks(language: str) -> list[str]:
+    return [b for text in TEXTS.values() for b in re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)]
+
+
+def commands(program: str) -> list[list[str]]:
+    """Argument lists of `program` in the shell blocks and in the running text."""
+    lines = [part for block in blocks("bash") for line in block.splitlines() for part in line.split("&&")]
+    lines += [found for text in TEXTS.values() for found in re.findall(rf"`({program} [^`]+)`", text)]
+    split = [shlex.split(line, comments=True) for line in lines]
+    return [words[1:] for words in split if words and words[0] == program]
+
+
+def test_two_commands_to_a_picture_and_one_for_the_tests():
+    assert blocks("bash")[0].splitlines()[1:] == ["make demo"]
+    assert ["test"] in commands("make")
+
+
+@pytest.mark.parametrize("arguments", commands("make"), ids=" ".join)
+def test_make_knows(arguments):
+    result = subprocess.run(
+        ["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, env=dict(os.environ, MAKEFLAGS="")
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_table_lists_every_verb_of_make():
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    described = re.findall(r"^\| `([\w-]+)` \|", README, re.M)
+    assert sorted(described) == sorted({"make", *phony.split()} - {"help"})
+
+
+@pytest.mark.parametrize("arguments", commands("cotrain"), ids=" ".join)
+def test_cotrain_knows(arguments):
+    if arguments[0] == "VERB":
+        return
+    parsed = command_line._arguments().parse_args(arguments)
+    if parsed.verb in STAGES:
+        for name in parsed.experiment:
+            experiment.load(name, parsed.overrides)
+    elif parsed.verb == "evaluate":
+        experiment.load(parsed.experiment, parsed.overrides)
+
+
+def test_every_verb_of_cotrain_is_mentioned():
+    with pytest.raises(SystemExit):
+        command_line._arguments().parse_args(["no-such-verb"])
+    (verbs,) = [a.choices for a in command_line._arguments()._actions if a.dest == "verb"]
+    for verb in verbs:
+        assert f"`{verb}`" in README or verb == "deploy" and "`deploy-emulator`" in README, verb
+
+
+def test_every_experiment_is_mentioned():
+    for name in experiment.names():
+        assert f"`{name}`" in README, name
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.splitlines()[0])
+def test_python_blocks_run_without_a_warning(block, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert result.returncode == 0 and result.stderr == "", result.stderr
+    for promised in re.findall(r"#\s+(\(\d.*\))$", block, re.M):
+        assert promised in result.stdout
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_file_that_is_named_exists(name):
+    paths = re.findall(
+        r"`((?:pipeline|hardware|tests|tools|\.ci)/[^` ]*|[A-Z]+(?:\.md)?|[\w.-]+\.(?:toml|lock|md))`", TEXTS[name]
+    )
+    paths = [
+        path
+        for path in paths
+        if "NAME" not in path and path not in {"EXP", "ARGS", "DATASETS", "BOARDS", "TARGETS", "STAGES"}
+    ]
+    assert len(paths) >= 5
+    for path in paths:
+        assert (ROOT / path).exists(), path
+
+
+def test_ci_runs_the_readmes_test_command():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK) and "make test" in script.read_text()
