@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from hardware.errors import InputError, UnsupportedError
+from hardware.errors import InputError, MisfitError, UnsupportedError
 from hardware.lazy import import_nengo_loihi
 from hardware.program import PROBE_KEYS, Program, ProgramProbe
 
@@ -40,17 +41,34 @@ def compile_network(net, dt_s: float = 0.001, remove_passthrough: bool = True) -
     ------
     UnsupportedError
         The network learns on the chip.
+    MisfitError
+        A block is larger than a core.
+    InputError
+        nengo-loihi cannot build the network for another reason.
     """
     model = import_nengo_loihi("builder").Model(dt=float(dt_s))
-    model.build(net, remove_passthrough=remove_passthrough)
+    with build_errors():
+        model.build(net, remove_passthrough=remove_passthrough)
     return program_from_model(model)
+
+
+@contextmanager
+def build_errors():
+    """Turn nengo-loihi's build errors into ours."""
+    from nengo.exceptions import BuildError
+
+    try:
+        yield
+    except BuildError as error:
+        if "exceeded max" in str(error):
+            message = f"{error}: the block does not fit a core; hardware.partition(net) cuts layers so that they do"
+            raise MisfitError(message) from error
+        raise InputError(f"nengo-loihi cannot build this network: {error}") from error
 
 
 def program_from_model(model) -> Program:
     """Copy a built and discretised `nengo_loihi.builder.Model` into a Program."""
     blocks, inputs = list(model.blocks), list(model.inputs)
-    if not blocks:
-        raise InputError("the network has nothing on the chip: put an ensemble there, or run it with nengo itself")
     for block in blocks:
         _refuse(block)
     block_layer, layers, neuron, order = _layers(model, blocks)

@@ -12,6 +12,7 @@ from nengo.exceptions import SimulatorClosed
 
 from hardware.batch import BatchRunner, Stats, chip_stats
 from hardware.compile import (
+    build_errors,
     fresh_runner,
     host_links,
     learned_weights,
