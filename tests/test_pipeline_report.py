@@ -12,6 +12,7 @@ import synthetic_run
 
 from hardware.errors import InputError, MissingError
 from pipeline import artifacts, report
+from pipeline.board import row_file
 from pipeline.networks import Layer, NetworkSpec
 from pipeline.report import placement, text
 from pipeline.stages import report as stage
@@ -262,6 +263,21 @@ def test_quantization_equals_its_file(run):
     for row, e in zip(rows, found["hybrid"]["layers"], strict=True):
         assert row[1] == f"{100 * e['weight_error']:.1f} %"
         assert row[6:8] == ["2 → 2.01", "–"]
+
+
+def test_what_came_back_from_a_board(tmp_path):
+    """A row of fewer samples and without layers, as `cotrain verify` leaves it, stays whole."""
+    context = synthetic_run.make(tmp_path, "demo-locnet")
+    row = dict.fromkeys(("mean_rate_hz", "spikes_per_inference", "synops_per_inference", "seconds"))
+    row |= {"model": "loihi-board", "value": 0.7777, "ci95": [0.7, 0.8], "n_samples": 5, "emulator_value": 0.7654}
+    row |= {"layers": [], "comparison": {"equal": False, "samples": 5, "samples_different": 2}, "energy": None}
+    artifacts.write_json(row_file(tmp_path, "demo-locnet"), row)
+    inputs = report.load(context)
+    document = report.build_document(inputs)
+    page = Reader(report.render_html(report.build_page(document, inputs)).decode())
+    assert page.table("IoU on ")[-1][:3] == ["loihi-board", "0.7777", "0.7000 to 0.8000"]
+    said = report.render_markdown(report.build_page(document, inputs)).decode()
+    assert "2 of them not as expected: IoU 0.7777, the emulator on the same samples 0.7654" in said
 
 
 def test_neurobench_names(run):

@@ -83,12 +83,14 @@ def estimates(metrics: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]
 def over_steps(trajectory: dict[str, Any], metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[float]]:
     """SANA-FE's joules of a presentation that stops early: {model: one value per step count}.
 
-    Neuron updates grow with the steps, synapses and messages with the spikes so far.
+    Neuron updates grow with the steps, synapses and messages with the spikes so far. The emulator counts spikes per
+    presentation, so a Loihi row takes its course in time from the same network in NengoDL.
     """
-    result = {}
-    for model, spikes in (trajectory.get("spikes") or {}).items():
-        estimate = found["models"].get(model, {}).get("SANA-FE")
-        if not estimate or not spikes or not spikes[-1]:
+    result, counted = {}, trajectory.get("spikes") or {}
+    for model, estimates in found["models"].items():
+        estimate = estimates["SANA-FE"]
+        spikes = counted.get(model) or counted.get(model.removeprefix("loihi-"))
+        if not spikes or not spikes[-1]:
             continue
         n = trajectory["n_steps"]
         last = n[-1]

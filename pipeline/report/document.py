@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from pipeline.report import cases, costs, placement, verdict
 from pipeline.report.load import Inputs
 
@@ -26,6 +28,7 @@ def build(inputs: Inputs) -> dict[str, Any]:
         "settings": inputs.settings,
         "steps": verdict.steps(metrics, inputs.predictions),
         "histories": inputs.histories,
+        "rates": _rates(inputs),
         "trajectory": {
             **inputs.trajectory,
             "energy_j_estimate": costs.over_steps(inputs.trajectory, metrics, energy),
@@ -40,6 +43,23 @@ def build(inputs: Inputs) -> dict[str, Any]:
     }
     document["verdict"] = verdict.sentences(document)
     return document
+
+
+def _rates(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
+    """Per model and layer: share of neurons that never fired on the test samples, and the fastest one's rate."""
+    models = dict.fromkeys(name.split("/")[0] for name in inputs.rates)
+    return {
+        model: [
+            {
+                "name": layer.name,
+                "silent": float(np.mean(rates == 0)),
+                "fastest_hz": float(rates.max()),
+            }
+            for layer in inputs.spec.layers
+            if (rates := inputs.rates.get(f"{model}/{layer.name}")) is not None
+        ]
+        for model in models
+    }
 
 
 def reproduce(inputs: Inputs) -> list[str]:

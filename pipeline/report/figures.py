@@ -184,7 +184,7 @@ def over_steps(document: dict[str, Any]) -> Figure | None:
         charts.append(chart(micro, "energy per inference (µJ, SANA-FE estimate)", True))
     caption = (
         f"{name} if the presentation stops early, against steps, spikes and energy (estimate, SANA-FE's constants). "
-        "Each mark is one number of steps; dotted: rows that know no time."
+        "Each mark is one number of steps; dotted: rows that know no time. Spikes in time are NengoDL's."
     )
     return Figure(caption, " ".join(alt for _, alt in charts), tuple(drawing for drawing, _ in charts), legend=legend)
 

@@ -61,8 +61,22 @@ def lead(document: dict[str, Any]) -> list:
             Text(f"Paper: {document['paper']['title']}; its data: {document['paper']['data']} ({where}).", "note")
         )
     chart = figures.scores(document)
+    blocks += _board(document)
     beside = ((chart,) if chart else ()) + (tables.steps(document),)
     return [*blocks, Row(beside), *tables.protocols(document)]
+
+
+def _board(document):
+    """What came back from the lab, where it did."""
+    row = next((r for r in document["metrics"]["rows"] if r["model"] == "loihi-board" and not r.get("skipped")), None)
+    if row is None:
+        return
+    same, name = row["comparison"], metric_name(document["metrics"]["metric"])
+    agrees = "spike for spike as expected" if same["equal"] else f"{same['samples_different']} of them not as expected"
+    yield Text(
+        f"On the board {text.plural(row['n_samples'], 'sample')} of the bundle ran, {agrees}: {name} "
+        f"{text.score(row['value'])}, the emulator on the same samples {text.score(row['emulator_value'])}."
+    )
 
 
 def _pictures(document, inputs):
@@ -133,6 +147,7 @@ def _layers(document, inputs):
         yield Text("Rates were not compared: NengoDL and Loihi rows of the same network are needed.", "note")
     yield from scatter
     yield from tables.agreement(document)
+    yield from tables.activity(document)
     yield from tables.saturation(document)
 
 
@@ -149,7 +164,12 @@ def _raster(document, inputs):
         return
     drawing, alt = pictures.raster(inputs.raster, names, document["metrics"]["n_steps"])
     sample = str(inputs.raster.get("sample", ""))
-    yield Figure(f"loihi-hybrid on {sample}: one row per neuron, one mark per spike.", alt, (drawing,), "wide")
+    yield Figure(
+        f"loihi-hybrid on {sample}: a row is a neuron, a mark a spike; drawn of those that spiked.",
+        alt,
+        (drawing,),
+        "wide",
+    )
 
 
 def _placement(document):

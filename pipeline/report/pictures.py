@@ -69,7 +69,7 @@ def png(image: np.ndarray) -> str:
 def raster(arrays: dict[str, np.ndarray], layers: list[str], n_steps: int) -> tuple[str, str]:
     """The spikes of one inference: every row a neuron, every mark a spike. Returns the SVG and its alternative.
 
-    Of a layer with more than `RASTER_NEURONS` neurons that many are drawn, evenly spaced.
+    Of a layer where more than `RASTER_NEURONS` neurons spiked that many are drawn, evenly spaced among those.
     """
     width, left, row = RASTER_WIDTH, 84, 2.4
     step_width = (width - left - 12) / n_steps
@@ -77,7 +77,8 @@ def raster(arrays: dict[str, np.ndarray], layers: list[str], n_steps: int) -> tu
     for index, name in enumerate(layers):
         n = int(arrays[f"{name}/n_neurons"])
         steps, neurons = arrays[f"{name}/step"], arrays[f"{name}/neuron"]
-        shown = np.unique(np.linspace(0, n - 1, min(n, RASTER_NEURONS)).round().astype(int))
+        active = np.unique(neurons)
+        shown = active[np.unique(np.linspace(0, len(active) - 1, min(len(active), RASTER_NEURONS)).round().astype(int))]
         rank = np.full(n, -1)
         rank[shown] = np.arange(len(shown))
         drawn = rank[neurons] >= 0
@@ -92,9 +93,9 @@ def raster(arrays: dict[str, np.ndarray], layers: list[str], n_steps: int) -> tu
             f'<path class="spikes k{index % 12}" stroke-width="{row * 0.8:.1f}" d="{marks}"/>' if marks else ""
         )
         parts.append(f'<text class="end" x="{left - 8}" y="{middle + 1:.1f}">{escape(name)}</text>')
-        of = f"{len(shown)} of {n:,}" if len(shown) < n else f"all {n:,}"
+        of = f"{len(shown)} of {len(active):,}" if len(shown) < len(active) else f"all {len(active):,}"
         parts.append(f'<text class="soft end" x="{left - 8}" y="{middle + 15:.1f}">{of}</text>')
-        said.append(f"{name} {text.plural(len(steps), 'spike')}")
+        said.append(f"{name} {text.plural(len(steps), 'spike')} of {len(active):,} among {n:,} neurons")
         y += max(height, 30) + 8
     for step in range(0, n_steps + 1, max(1, 10 * (n_steps // 100 or 1))):
         x = left + step * step_width

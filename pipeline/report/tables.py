@@ -154,11 +154,32 @@ def agreement(document: dict[str, Any]) -> list[Table]:
     return [Table("Agreement of the neurons' mean rates, NengoDL against Loihi.", tuple(columns), tuple(rows))]
 
 
+def activity(document: dict[str, Any]) -> list[Table]:
+    """Neurons at the two ends: those that never fire, and the fastest."""
+    found = document["rates"]
+    names = list(dict.fromkeys(layer["name"] for layers in found.values() for layer in layers))
+    if not names:
+        return []
+    by_model = {model: {layer["name"]: layer for layer in layers} for model, layers in found.items()}
+    columns = ["Layer"]
+    for model in by_model:
+        columns += [f"{model}: silent", "fastest (Hz)"]
+    rows = []
+    for name in names:
+        line = [name]
+        for layers in by_model.values():
+            layer = layers.get(name, {})
+            line += [text.percent(layer.get("silent")), text.rate(layer.get("fastest_hz"))]
+        rows.append(tuple(line))
+    caption = "Neurons that fired for no test sample, and the largest mean rate of a neuron."
+    return [Table(caption, tuple(columns), tuple(rows))]
+
+
 def saturation(document: dict[str, Any]) -> list:
     """Wrapped registers and the host's traffic of the emulated rows."""
     rows = []
     for model, row in run_rows(document["metrics"]).items():
-        if not model.startswith("loihi"):
+        if "overflows" not in row:
             continue
         wrapped = {k: v for k, v in (row.get("overflows") or {}).items() if v}
         told = ", ".join(f"{layer} {text.count(n)}" for layer, n in wrapped.items()) or "none"
@@ -190,8 +211,9 @@ def quantization(document: dict[str, Any]) -> list[Table]:
     """What rounding to the chip's integers costs each layer (hardware.quantization)."""
     found = []
     columns = (
-        "Layer", "Weights: RMS error", "zeroed", "bits lost", "Biases: RMS error / threshold", "Thresholds: largest error",
-        "Current filter (ms)", "Membrane (ms)", "Rate, floats (Hz)", "Rate, integers (Hz)", "Rate error (Hz)",
+        "Layer", "Weights: RMS error", "zeroed", "bits lost", "Biases: RMS error / threshold",
+        "Thresholds: largest error", "Current filter (ms)", "Membrane (ms)", "Rate, floats (Hz)", "Rate, integers (Hz)",
+        "Rate error (Hz)",
     )  # fmt: skip
     for kind, one in document["quantization"].items():
         rows = []
@@ -201,10 +223,8 @@ def quantization(document: dict[str, Any]) -> list[Table]:
             filters = [_asked_and_got(e, key) for key in ("tau_current", "tau_voltage")]
             rates = [_number(e.get(key)) for key in ("rate_hz", "rate_chip_hz", "rate_error_hz")]
             rows.append((e["name"], *shares, _number(e.get("weight_bits_lost")), *errors, *filters, *rates))
-        source = "measured" if one.get("rates_from") == "stats" else f"{_number(one.get('input_rate_hz'))} Hz"
-        caption = (
-            f"The {kind} network in integers. Rates are steady rates for presynaptic rates ({source} off the chip)."
-        )
+        source = "those measured" if one.get("rates_from") == "stats" else f"all {_number(one.get('input_rate_hz'))} Hz"
+        caption = f"The {kind} network in integers. Rates are computed for steady input; off-chip rates are {source}."
         found.append(Table(caption, columns, tuple(rows)))
     return found
 

@@ -54,7 +54,9 @@ def si(value: float | None, unit: str = "", digits: int = 3) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    return NOTHING if fraction is None else f"{100 * fraction:.1f} %"
+    if fraction is None:
+        return NOTHING
+    return f"{100 * fraction:.1g} %" if 0 < abs(fraction) < 5e-4 else f"{100 * fraction:.1f} %"
 
 
 def plural(n: int, word: str) -> str:

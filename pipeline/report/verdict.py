@@ -125,7 +125,7 @@ def sentences(document: dict[str, Any]) -> list[str]:
         found.append(
             f"**From ANN to chip the {name} goes from {text.score(rows['ann']['value'])} to "
             f"{text.score(rows['loihi-hybrid']['value'])}: it {verb} {abs(100 * total['difference']):.1f} points**"
-            f"{_ci(total)}. {_where(by_step, document)}"
+            f"{_ci(total)}{_noise(total, metrics)}. {_where(by_step, document)}"
         )
     found.append(_constant(rows, name))
     spiking = rows.get("loihi-hybrid") or rows.get("hybrid")
@@ -148,8 +148,17 @@ def _where(by_step: dict[str, Any], document: dict[str, Any]) -> str:
         return ""
     told = ", ".join(f"{label} {text.points(step['difference'])}" for step, label in known)
     worst, label = min(known, key=lambda item: item[0]["difference"])
-    blame = f" The largest loss: {label.split(' (')[0]}." if worst["difference"] <= -0.0005 else ""
+    sure = worst["difference"] <= -0.0005 and (not worst["ci95"] or worst["ci95"][1] < 0)
+    blame = f" The largest loss: {label.split(' (')[0]}." if sure else " No single step loses more than its interval."
     return f"In points: {told}.{blame}"
+
+
+def _noise(step: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Say so where the samples are too few to tell a difference from none."""
+    if not step.get("ci95") or not step["ci95"][0] <= 0 <= step["ci95"][1]:
+        return ""
+    unit = "volumes" if metrics.get("task") == "masks" else "images"
+    return f", which {metrics.get('n_groups') or metrics['n_samples']} {unit} cannot tell from none"
 
 
 def _ci(step: dict[str, Any]) -> str:
