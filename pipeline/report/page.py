@@ -73,9 +73,15 @@ def _board(document):
         return
     same, name = row["comparison"], metric_name(document["metrics"]["metric"])
     agrees = "spike for spike as expected" if same["equal"] else f"{same['samples_different']} of them not as expected"
+    energy = row.get("energy") or {"skipped": "not asked for"}
+    if "skipped" in energy:
+        measured = f"Energy was not measured: {energy['skipped']}."
+    else:
+        dynamic, total = (energy[f"{key}_energy_per_inference_j"] for key in ("dynamic", "total"))
+        measured = f"Measured there: {text.si(dynamic, 'J')} per inference, {text.si(total, 'J')} with idle power."
     yield Text(
         f"On the board {text.plural(row['n_samples'], 'sample')} of the bundle ran, {agrees}: {name} "
-        f"{text.score(row['value'])}, the emulator on the same samples {text.score(row['emulator_value'])}."
+        f"{text.score(row['value'])}, the emulator on the same samples {text.score(row['emulator_value'])}. " + measured
     )
 
 
