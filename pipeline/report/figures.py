@@ -86,9 +86,8 @@ def training(document: dict[str, Any]) -> list[Figure]:
             y = tuple(e.get(key) for e in epochs)
             told = f"{label} from {next(v for v in y if v is not None):.4g} to {y[-1]:.4g}"
             said.append(told)
-            drawings.append(
-                svg.lines([Series(label, x, y, css)], "epoch", label, f"{title}: {told}.", marks=len(x) <= 25)
-            )
+            line, few = Series(label, x, y, css), len(x) <= 25
+            drawings.append(svg.lines([line], "epoch", label, f"{title}: {told}.", marks=few, whole_x=True))
         alt = f"{title}, {lasted}: {', '.join(said)}. {kept}"
         figures.append(Figure(f"**{title}**, {lasted}. {kept}", alt, tuple(drawings)))
     return figures

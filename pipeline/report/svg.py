@@ -35,13 +35,14 @@ def document(width: float, height: float, parts: list[str], alt: str) -> str:
     )
 
 
-def ticks(low: float, high: float, n: int = 5) -> list[float]:
-    """About `n` round numbers in [low, high]."""
+def ticks(low: float, high: float, n: int = 5, whole: bool = False) -> list[float]:
+    """About `n` round numbers in [low, high]; only integers if `whole`."""
     if not high > low:
         return [low]
     raw = (high - low) / n
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
+    steps = (m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
+    step = next(s for s in steps if not whole or s == int(s)) if not whole or raw > 1 else 1.0
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -73,15 +74,15 @@ class Axes:
     def py(self, y: float) -> float:
         return self.bottom - (self.bottom - self.top) * _share(y, self.y0, self.y1, self.log_y)
 
-    def frame(self, x_label: str, y_label: str, number=label_number) -> None:
+    def frame(self, x_label: str, y_label: str, whole_x: bool = False) -> None:
         for v in _ticks(self.y0, self.y1, self.log_y):
             y = self.py(v)
             self.parts.append(f'<path class="grid" d="M{self.left} {y:.1f}H{self.right}"/>')
-            self.parts.append(f'<text class="soft end" x="{self.left - 6}" y="{y + 4:.1f}">{number(v)}</text>')
-        for v in _ticks(self.x0, self.x1, self.log_x):
+            self.parts.append(f'<text class="soft end" x="{self.left - 6}" y="{y + 4:.1f}">{label_number(v)}</text>')
+        for v in _ticks(self.x0, self.x1, self.log_x, whole_x):
             x = self.px(v)
             self.parts.append(f'<path class="axis" d="M{x:.1f} {self.bottom}v4"/>')
-            self.parts.append(f'<text class="soft mid" x="{x:.1f}" y="{self.bottom + 17}">{number(v)}</text>')
+            self.parts.append(f'<text class="soft mid" x="{x:.1f}" y="{self.bottom + 17}">{label_number(v)}</text>')
         self.parts.append(f'<path class="axis" d="M{self.left} {self.bottom}H{self.right}"/>')
         middle = (self.left + self.right) / 2
         self.parts.append(f'<text class="mid" x="{middle:.1f}" y="{self.height - 6}">{escape(x_label)}</text>')
@@ -132,13 +133,13 @@ def mark(x: float, y: float, css: str, shape: str = "circle", size: float = 4) -
 
 
 def lines(
-    series: list[Series], x_label: str, y_label: str, alt: str, *, log_x=False, levels=(), marks=True, zero=False
+    series: list[Series], x_label: str, y_label: str, alt: str, *, log_x=False, levels=(), marks=True, whole_x=False
 ) -> str:
-    """A line chart. `levels` are (y, css, label)."""
+    """A line chart. `levels` are (y, css, label); `whole_x` marks integers only."""
     xs = [x for s in series for x in s.x if x > 0 or not log_x]
     ys = [y for s in series for y in s.y if y is not None and math.isfinite(y)] + [v[0] for v in levels]
-    axes = Axes((min(xs), max(xs)), (0 if zero else min(ys), max(ys)), log_x=log_x)
-    axes.frame(x_label, y_label)
+    axes = Axes((min(xs), max(xs)), (min(ys), max(ys)), log_x=log_x)
+    axes.frame(x_label, y_label, whole_x)
     for level in levels:
         axes.level(*level)
     for one in series:
@@ -226,9 +227,9 @@ def _share(value: float, low: float, high: float, log: bool) -> float:
     return (value - low) / (high - low)
 
 
-def _ticks(low: float, high: float, log: bool) -> list[float]:
+def _ticks(low: float, high: float, log: bool, whole: bool = False) -> list[float]:
     if not log:
-        return ticks(low, high)
+        return ticks(low, high, whole=whole)
     found = [
         m * 10.0**e
         for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

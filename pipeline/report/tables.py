@@ -96,7 +96,7 @@ def histories(document: dict[str, Any]) -> list[Table]:
             continue
         keys = [k for k in epochs[-1] if isinstance(epochs[-1][k], int | float) and k != "epoch"]
         rows = tuple((str(e["epoch"]), *(_number(e.get(k)) for k in keys)) for e in epochs)
-        columns = ("Epoch", *(k.replace("_", " ") for k in keys))
+        columns = ("Epoch", *(k.replace("_hz", " (Hz)").replace("_", " ") for k in keys))
         found.append(Table(f"Epochs of `{stage}`. {kept(history)}", columns, rows, tall=len(rows) > 12))
     return found
 
