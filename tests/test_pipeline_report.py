@@ -239,6 +239,17 @@ def test_energy_is_the_sum_of_its_parts_and_marked(run):
         assert not joules or "stimate" in table["caption"] + heads, table["caption"]
 
 
+def test_energy_over_steps_ends_at_the_estimate(run):
+    """Stopping early costs the neuron updates of the steps so far and a share of the spikes' energy."""
+    found = run.document["trajectory"]["energy_j_estimate"]
+    estimate = run.document["energy"]["models"]["loihi-hybrid"]["SANA-FE"]
+    assert set(found) == {"loihi-converted", "loihi-hybrid"}
+    assert found["loihi-hybrid"][-1] == pytest.approx(estimate["total_j"])
+    # the synthetic run spikes evenly, so half of the steps cost half
+    half = run.document["trajectory"]["n_steps"].index(run.metrics["n_steps"] // 2)
+    assert found["loihi-hybrid"][half] == pytest.approx(estimate["total_j"] / 2)
+
+
 def test_messages_of_a_placement_by_hand():
     """conv1 (pixels 4 by 4, 3 channels) to a convolution on two cores that both wait for 12 of its 16 pixels."""
     layers = [
@@ -324,6 +335,19 @@ def test_comparison_page(tmp_path):
     twin = json.loads(paths[2].read_bytes())
     assert [d["experiment"] for d in twin["reports"]] == ["demo-locnet", "demo-cae"]
     assert paths[0].read_bytes() == report.compare([tmp_path / "demo-locnet", tmp_path / "demo-cae"])
+
+
+def test_command_line_writes_the_comparison(tmp_path, monkeypatch, capsys):
+    import pipeline.stages
+    from pipeline.__main__ import main
+
+    for name in ("demo-locnet", "demo-cae"):
+        Run(tmp_path, name)
+    monkeypatch.setattr(pipeline.stages, "run", lambda *_, **__: False)  # both are up to date
+    assert main(["report", "demo-locnet", "demo-cae", "--runs", str(tmp_path)]) == 0
+    page = tmp_path / "report-demo-locnet-demo-cae.html"
+    assert page.read_bytes() == report.compare([tmp_path / "demo-locnet", tmp_path / "demo-cae"])
+    assert f"side by side in {page}" in capsys.readouterr().out
 
 
 def test_comparison_refuses_what_it_cannot_compare(tmp_path):
