@@ -137,7 +137,8 @@ def rate_scatter(document: dict[str, Any], rates: dict[str, np.ndarray]) -> list
             drawings.append(svg.density(a, b, "NengoDL (Hz)", "Loihi (Hz)", title, alt, f"loihi-{kind}"))
         if drawings:
             caption = (
-                f"Mean rate of each neuron of the **{kind}** network, NengoDL against Loihi; the stronger the colour, the more neurons. "
+                f"Mean rate of each neuron of the **{kind}** network, NengoDL against Loihi; the stronger the colour, "
+                "the more neurons. "
                 "On the diagonal they agree."
             )
             figures.append(
