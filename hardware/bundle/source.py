@@ -40,23 +40,25 @@ def closure(roots: Iterable[str], packages: Iterable[str]) -> Dict[str, Path]:
         found[inside] = source
         if "." in name:
             todo.append(name.rpartition(".")[0])
-        todo += [n for n in _imports(source, name) if any(n == p or n.startswith(p + ".") for p in packages)]
+        todo += _imports(source, packages)
     return dict(sorted(found.items()))
 
 
-def _imports(source: Path, module: str) -> List[str]:
+def _imports(source: Path, packages) -> List[str]:
+    """Modules of `packages` that a file imports; ``from package import name`` may mean a module or what is in one."""
     names = []
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"), str(source))):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names += [(alias.name, True) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.append(node.module)
-            names += [f"{node.module}.{alias.name}" for alias in node.names if _is_module(node.module, alias.name)]
-    return names
+            names.append((node.module, True))
+            names += [(f"{node.module}.{alias.name}", False) for alias in node.names]
+    wanted = [(n, sure) for n, sure in names if any(n == p or n.startswith(p + ".") for p in packages)]
+    return [n for n, sure in wanted if sure or _is_module(n)]
 
 
-def _is_module(package: str, name: str) -> bool:
-    spec = importlib.util.find_spec(package) if package.split(".")[0] in ("hardware", "pipeline") else None
-    if spec is None or not spec.submodule_search_locations:
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is a module, not a package
         return False
-    return any((Path(where) / f"{name}.py").is_file() or (Path(where) / name).is_dir() for where in spec.submodule_search_locations)
