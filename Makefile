@@ -16,6 +16,7 @@ export COTRAIN_DATA := $(DATA)
 endif
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help setup demo test data train finetune quantize deploy-emulator report submission peer-tests lint
 
 help:
@@ -44,8 +45,8 @@ test: setup
 	@.venv/bin/python -m pytest $(ARGS)
 
 peer-tests: setup
-	@.venv/bin/python tests/peer/nengo_dl_suite.py $(ARGS)
-	@.venv/bin/python tests/peer/nengo_loihi_suite.py $(ARGS)
+	@.venv/bin/python tests/peer/nengo_dl_suite.py $(ARGS); nengo_dl=$$?; \
+	.venv/bin/python tests/peer/nengo_loihi_suite.py $(ARGS) && exit $$nengo_dl
 
 lint: setup
 	@.venv/bin/ruff check .
