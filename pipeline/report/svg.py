@@ -199,15 +199,14 @@ def density(
         )
     side_x = (axes.right - axes.left) / n_bins * top / (axes.x1 - axes.x0)
     side_y = (axes.bottom - axes.top) / n_bins * top / (axes.y1 - axes.y0)
-    axes.parts.append(f'<g class="{css}">')
     scale = math.log1p(counts.max()) or 1.0
+    cells: dict[int, list[str]] = {}  # by opacity in tenths: one path for all cells of a shade
     for i, j in zip(*np.nonzero(counts), strict=True):
-        opacity = 0.25 + 0.75 * math.log1p(counts[i, j]) / scale
-        axes.parts.append(
-            f'<rect class="cell" x="{axes.px(edges[i]):.1f}" y="{axes.py(edges[j]) - side_y:.1f}" width="{side_x:.1f}"'
-            f' height="{side_y:.1f}" opacity="{opacity:.2f}"/>'
-        )
-    axes.parts.append("</g>")
+        shade = round(10 * (0.25 + 0.75 * math.log1p(counts[i, j]) / scale))
+        at = f"M{axes.px(edges[i]):.1f} {axes.py(edges[j]):.1f}"
+        cells.setdefault(shade, []).append(f"{at}v{-side_y:.1f}h{side_x:.1f}v{side_y:.1f}z")
+    for shade, paths in sorted(cells.items()):
+        axes.parts.append(f'<path class="cell {css}" opacity="{shade / 10:g}" d="{"".join(paths)}"/>')
     axes.parts.append(
         f'<path class="axis dash" d="M{axes.px(0):.1f} {axes.py(0):.1f}L{axes.px(top):.1f} {axes.py(top):.1f}"/>'
     )
