@@ -275,8 +275,9 @@ class HostLinks:
     ----------
     host_pre, host : nengo.Simulator or None
         What feeds the chip, and what the chip feeds; all in `host` when the host waits for the chip in every step.
-    senders : dict of {nengo.Process: int}
-        Processes of nodes on the host that send spikes → index of the input.
+    senders : dict of {int: int}
+        Id of the process of a node on the host that sends spikes (processes of one kind compare equal) → index of the
+        input.
     receivers : list of (int, nengo.Node)
         Index of the probe → node on the host that gets its values.
     probes : dict of {nengo.Probe: (int, callable)}
@@ -309,7 +310,7 @@ def host_links(sim) -> HostLinks:
         host_pre=sim.sims.get("host_pre"),
         host=sim.sims.get("host"),
         senders={
-            send.output: inputs.index(model.spike_targets[receive])
+            id(send.output): inputs.index(model.spike_targets[receive])
             for send, receive in model.host2chip_senders.items()
         },
         receivers=[

@@ -24,7 +24,6 @@ from nengo.builder.processes import SimProcess
 from nengo.builder.signal import SignalDict
 from nengo.builder.transforms import GeneralConvInc
 
-from hardware.errors import UnsupportedError
 from hardware.exact import ExactConvolution
 from hardware.hostneurons import count_spikes, neuron_step
 
@@ -41,8 +40,8 @@ class HostPlan:
     feeds : dict of {Signal: bool}
         Signals that are given from outside (input nodes, and the nodes that receive from the chip), and whether they
         stay the same over a presentation.
-    senders : dict of {Process: key}
-        Processes of the nodes that send to the chip.
+    senders : dict of {id of a process: key}
+        The nodes that send to the chip.
     neurons : dict of {Signal: label}
         Outputs of spiking neurons to be counted.
     """
@@ -54,13 +53,6 @@ class HostPlan:
         self.fed = fed = {sig.base for sig in feeds}
         self.order = [op for op in self.order if not any(s.base in fed for s in op.sets)]
         self.time_ops = [op for op in sim.step_order if isinstance(op, TimeUpdate)]
-        for op in self.order:
-            for sig in op.incs + op.updates:
-                if sig.base in fed:
-                    raise UnsupportedError(
-                        f"{op}: adds to an input that predict() is given; give a node without incoming connections, "
-                        "or use target='reference' and run_steps"
-                    )
         self.constant = self._constant_signals()
         self.once = [op for op in self.order if self._is_constant(op)]
         self.exact = {op: ExactConvolution(op, sim.signals[op.W]) for op in self.order if isinstance(op, GeneralConvInc)}
@@ -182,7 +174,7 @@ class HostBatch:
         signals = SignalDict()
         for sig in op.all_signals:
             value = self.view(sig)
-            dict.__setitem__(signals, sig, value if self.plan.shared(sig.base) else value[b])
+            dict.__setitem__(signals, sig, value if self.plan.shared(sig.base) else value[b, ...])
         return signals
 
     def _row_by_row(self, op):
@@ -280,7 +272,7 @@ def _neurons(batch, op):
 
 
 def _process(batch, op):
-    key = batch.plan.senders.get(op.process)
+    key = batch.plan.senders.get(id(op.process))
     if key is None:
         return None
     source = batch.view(op.input)

@@ -304,6 +304,8 @@ def _checked(net, inputs, n_steps) -> Dict[nengo.Node, np.ndarray]:
     for node, x in inputs.items():
         if node not in nodes:
             raise InputError(f"{node}: not a node of this network; give one of {', '.join(map(str, net.all_nodes))}")
+        if any(conn.post_obj is node for conn in net.all_connections):
+            raise InputError(f"{node}: gets its values from connections; give a node without incoming connections")
         x = np.asarray(x)
         if x.dtype.kind not in "fiub":
             raise InputError(f"{node}: expected numbers, got dtype {x.dtype}")
