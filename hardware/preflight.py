@@ -81,7 +81,9 @@ def load_network(target: str):
     module = _import(file)
     function = getattr(module, name, None)
     if not callable(function):
-        known = [k for k, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__]
+        known = [
+            k for k, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__
+        ]
         there = f"it has {', '.join(sorted(known))}" if known else "it defines no functions"
         raise InputError(f"{path}: no function {name!r}; {there}")
     import nengo
