@@ -1,0 +1,36 @@
+"""Write pipeline/pretrained/<experiment>.npz from the experiment's finished train and finetune stages.
+
+    python tools/pack_pretrained.py EXPERIMENT [--data DIR] [--runs DIR]
+
+Kernels are kept in half precision (11 bits; the chip keeps 8), everything else in single.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import artifacts, datasets, experiment, parameters
+from pipeline.datasets.constant import constant_predictor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment")
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    arguments = parser.parse_args()
+    settings = experiment.load(arguments.experiment)
+    found = parameters.from_runs(settings, arguments.runs)
+    dataset = datasets.load_for(settings.data, arguments.data, arguments.runs / "data")
+    arrays = parameters.pack(found.params, constant_predictor(dataset.subset("train")))
+    arrays = {k: v.astype(np.float16) if k.endswith(".kernel") else v for k, v in arrays.items()}
+    path = parameters.package_file(settings)
+    artifacts.write_npz(path, arrays)
+    print(f"{path}: {', '.join(found.params)}, {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
