@@ -185,7 +185,8 @@ def _require(need: str, context: Context) -> None:
             f"{context.stage.name} {name} needs the {need} stage, which has not finished in {folder.path}; {command}"
         )
     for upstream in STAGES[need].needs:
-        _require(upstream, context)
+        if not (context.pretrained and upstream in parameters.KINDS.values()):
+            _require(upstream, context)
     found, wanted = folder.manifest(), json.loads(json.dumps(context.key(STAGES[need])))
     changed = [k for k in wanted if found.get(k) != wanted[k]]
     if changed:
