@@ -13,6 +13,8 @@ _EXPORTS = {
     "compile_network": "compile",
     "partition": "partitioner",  # a submodule of that name would hide the function
     "check": "rules",
+    "quantization_error": "quantization",
+    "Board": "limits",
     "LOIHI1": "limits",
     "KAPOHO_BAY": "limits",
     "NAHUKU8": "limits",

@@ -87,15 +87,14 @@ def registers_overflow(case):
 def neurons_saturate(case):
     """Neurons that fired at every step that they could in emulation."""
     spikes = getattr(case.stats, "neuron_spikes", None) or {}
-    n_steps = getattr(case.stats, "n_steps", None)
     found = []
     for layer in case.placed.graph.layers:
-        if not n_steps or layer.name not in spikes:
+        if not case.n_steps or layer.name not in spikes:
             continue
         runs = len(case.stats.spikes[layer.name])
         fastest = np.empty(layer.n)
         for core in case.placed.of(layer):
-            fastest[core.compartments] = n_steps // core.block.compartment.refract_delay
+            fastest[core.compartments] = case.n_steps // core.block.compartment.refract_delay
         share = float(np.mean(np.asarray(spikes[layer.name]) >= fastest * runs))
         if share >= SATURATED:
             message = f"{share:.1%} of its neurons fire as often as they can in emulation: lower its rates"

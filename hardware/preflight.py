@@ -8,12 +8,13 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Optional
 
 from hardware.errors import InputError, MisfitError, MissingError, OutputError
 from hardware.report import Finding
 
 
-def main(target: str, board: str = "nahuku32", json_path: str = None) -> int:
+def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None) -> int:
     """Place and check the network that a function makes; print the report.
 
     Parameters

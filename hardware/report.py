@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Optional
 
 RESOURCES = ("compartments", "input_axons", "output_axons", "synapse_bits")
 
@@ -28,7 +29,7 @@ class Violation:
 
     rule: str
     layer: str
-    core: int
+    core: Optional[int]
     resource: str
     used: float
     allowed: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
@@ -24,8 +25,9 @@ class Case:
 
     placed: Placed
     board: Board
-    stats: object = None
-    input_spikes_max: int = None
+    stats: Optional[object] = None
+    n_steps: Optional[int] = None
+    input_spikes_max: Optional[int] = None
     snip_max_spikes_per_step: int = 50
 
     @property
@@ -297,6 +299,7 @@ def check(
     board=NAHUKU32,
     *,
     stats=None,
+    n_steps=None,
     input_spikes_max=None,
     snip_max_spikes_per_step=None,
     precompute=None,
@@ -313,6 +316,8 @@ def check(
     board : Board or str
     stats : object, optional
         ``sim.stats`` of an emulated run: overflows and saturated neurons become findings.
+    n_steps : int, optional
+        Steps of each sample of that run; without it, saturated neurons cannot be told.
     input_spikes_max : int, optional
         The most spikes that entered the chip in one step of an emulated run; default ``stats.input_spikes_max``.
     snip_max_spikes_per_step : int, optional
@@ -343,7 +348,7 @@ def check(
     if input_spikes_max is None:
         input_spikes_max = getattr(stats, "input_spikes_max", None)
     limit = board.chip.default_snip_spikes_per_step if snip_max_spikes_per_step is None else snip_max_spikes_per_step
-    case = Case(placed, board, stats, input_spikes_max, limit)
+    case = Case(placed, board, stats, n_steps, input_spikes_max, limit)
     options = {"n_chips": placed.n_chips}
     if input_spikes_max is not None:
         options["snip_max_spikes_per_step"] = max(case.snip_spikes_needed, limit)

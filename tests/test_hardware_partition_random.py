@@ -32,7 +32,7 @@ def random_network(seed):
             lost = 0 if padding == "same" else kernel - 1
             rows, cols = -(-(rows - lost) // stride), -(-(cols - lost) // stride)
     for _ in range(rng.randint(0, 3)):
-        layers.append(("dense", int(rng.choice([5, 60, 300, 1100]))))
+        layers.append(("dense", int(rng.choice([5, 60, 200]))))
     return chain((*size, 1), layers, channels_last, seed=seed, biases=True)
 
 

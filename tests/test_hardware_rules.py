@@ -339,9 +339,8 @@ def test_what_an_emulated_run_showed_becomes_findings():
         overflows={"post": 7, "pre": 0},
         spikes={"post": np.array([40, 45])},
         neuron_spikes={"post": np.array([20, 19, 20, 3])},
-        n_steps=10,
     )
-    found = _findings(net, stats=stats)
+    found = _findings(net, stats=stats, n_steps=10)
     assert (found["registers_overflow"].layer, found["registers_overflow"].value) == ("post", 7)
     assert found["neurons_saturate"].value == 0.5
 
