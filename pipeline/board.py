@@ -46,9 +46,13 @@ def verify(bundle: Path, results: Path | None, runs: Path, say=print) -> bool:
         return checked.equal
     deploy = runs / experiment / "deploy"
     if not (deploy / artifacts.PREDICTIONS).is_file():
-        say(f"no {MODEL} row: {deploy} has no {artifacts.PREDICTIONS}; run: cotrain deploy {experiment}, then this again")
+        say(f"no {MODEL} row: {deploy} has no {artifacts.PREDICTIONS}; first run: cotrain deploy {experiment}")
         return checked.equal
-    row = board_row(checked, artifacts.read_npz(deploy / artifacts.PREDICTIONS), artifacts.read_json(deploy / artifacts.METRICS))
+    scored, metrics = (
+        artifacts.read_npz(deploy / artifacts.PREDICTIONS),
+        artifacts.read_json(deploy / artifacts.METRICS),
+    )
+    row = board_row(checked, scored, metrics)
     artifacts.write_json(row_file(runs, experiment), row)
     say(f"{MODEL} row in {row_file(runs, experiment)}; put it into the report: cotrain report {experiment} --force")
     return checked.equal

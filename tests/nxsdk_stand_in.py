@@ -1,7 +1,7 @@
 """A stand-in for NxSDK's board, for nengo-loihi's hardware interface: it computes with the registers that are written.
 
-nengo-loihi 1.1.0 has a mock of NxSDK's version only (hardware/tests/test_interface.py, which is used here too). Below it,
-this module takes the place of the board: `nengo_loihi.hardware` allocates, validates, builds and drives it as it would
+nengo-loihi 1.1.0 has a mock of NxSDK's version only (hardware/tests/test_interface.py, used here too). Below it, this
+module takes the place of the board: `nengo_loihi.hardware` allocates, validates, builds and drives it as it would
 the real one. The arithmetic is that of Davies et al. 2018 with nengo-loihi's readings of it; no object of nengo-loihi's
 emulator or of ours is used.
 """
@@ -180,9 +180,9 @@ class Board:
                     return
                 others = len(self.n2Chips) - 1
                 sizes = first + struct.unpack(f"{others}i", incoming.read(4 * others))
-                for chip, size in zip(self.n2Chips, sizes):
+                for chip, size in zip(self.n2Chips, sizes, strict=True):
                     n_spikes, *words = struct.unpack(f"{size}i", incoming.read(4 * size))
-                    for place, kind in zip(words[: 2 * n_spikes : 2], words[1 : 2 * n_spikes : 2]):
+                    for place, kind in zip(words[: 2 * n_spikes : 2], words[1 : 2 * n_spikes : 2], strict=True):
                         spike = chip.id, place >> 16, place & 0xFFFF, kind & 0xFFFF
                         self.external[self.t + 1].append(spike)
                 self.step()

@@ -43,14 +43,19 @@ def unpacked_once(bundle, tmp_path_factory):
 @pytest.fixture
 def folder(unpacked_once, tmp_path):
     """A copy that a test may spoil."""
-    return Path(shutil.copytree(unpacked_once, tmp_path / "copy", ignore=shutil.ignore_patterns("results-*", "__pycache__")))
+    left_by_others = shutil.ignore_patterns("results-*", "__pycache__")
+    return Path(shutil.copytree(unpacked_once, tmp_path / "copy", ignore=left_by_others))
 
 
 def python(folder, *arguments, interpreter=sys.executable, options=(), **environ):
     """Run the bundle as a lab would: nothing of this checkout is in sight."""
     clean = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
     return subprocess.run(
-        [interpreter, *options, "run.py", *arguments], cwd=folder, env={**clean, **environ}, capture_output=True, text=True
+        [interpreter, *options, "run.py", *arguments],
+        cwd=folder,
+        env={**clean, **environ},
+        capture_output=True,
+        text=True,
     )
 
 
@@ -87,8 +92,9 @@ def test_it_holds_what_the_lab_needs_and_nothing_else(bundle):
         "params.npz", "inputs.npz", "preflight.json",
     }  # fmt: skip
     modules = {name for name in files if name.endswith(".py")}
-    assert not [m for m in modules if m.startswith("pipeline/") and not m.startswith(("pipeline/networks/", "pipeline/__"))]
-    assert not modules & {"hardware/partitioner.py", "hardware/rules.py", "hardware/energy.py", "hardware/bundle/pack.py"}
+    ours = {m for m in modules if m.startswith("pipeline/")}
+    assert ours == {m for m in ours if m.startswith("pipeline/networks/")} | {"pipeline/__init__.py"}
+    assert not modules & {f"hardware/{name}.py" for name in ("partitioner", "rules", "energy", "bundle/pack")}
     for name in modules:
         ast.parse(files[name], name, feature_version=(3, 8))
         assert b"import tensorflow" not in files[name] and b"import nengo_dl" not in files[name]
@@ -97,7 +103,8 @@ def test_it_holds_what_the_lab_needs_and_nothing_else(bundle):
 
 
 def test_imports_inside_functions_travel_too(tmp_path, monkeypatch):
-    for name, text in {"__init__": "", "a": "def f():\n    from zoo import b", "b": "import zoo.c", "c": "import json"}.items():
+    zoo = {"__init__": "", "a": "def f():\n    from zoo import b", "b": "import zoo.c", "c": "import json"}
+    for name, text in zoo.items():
         (tmp_path / "zoo").mkdir(exist_ok=True)
         (tmp_path / "zoo" / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -106,7 +113,7 @@ def test_imports_inside_functions_travel_too(tmp_path, monkeypatch):
 
 def test_what_the_board_would_fail_is_not_written(tmp_path, capsys):
     small = Board("small", 1, dataclasses.replace(LOIHI1, spike_counters_per_chip=1, input_axons=8))
-    with pytest.raises(MisfitError, match="no bundle was written, because the board would fail: [0-9]+ limits of small"):
+    with pytest.raises(MisfitError, match="no bundle was written, because the board would fail: .* of small"):
         tiny_bundle(tmp_path / "out", board=small)
     assert not (tmp_path / "out").exists()
 

@@ -1,2 +1,5 @@
-"""The lab submission: what travels (`pack`, `source`), how it runs there (`run`, `session`, `targets`, `board`), and how
-it is checked (`compare`, `verify`)."""
+"""The lab submission.
+
+What travels: `pack`, `archive`, `source`. How it runs there: `run`, `session`, `targets`, `board`, `results`. How it is
+checked: `compare`, `verify`.
+"""

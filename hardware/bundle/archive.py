@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import tarfile
 import zlib
@@ -18,7 +19,7 @@ _EXECUTABLE = ("run.py",)
 
 def manifest_bytes(files: Dict[str, bytes], about: dict) -> Tuple[bytes, str]:
     """The manifest of `files` with the entries of `about`, and its digest."""
-    entries = {name: {"bytes": len(data), "sha256": run.hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    entries = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     manifest = {"schema": 1, **about, "files": entries}
     manifest["digest"] = run.digest_of(manifest)
     return run.canonical(manifest), manifest["digest"]
@@ -60,7 +61,9 @@ def read_archive(path: Path) -> Tuple[str, Dict[str, bytes], dict]:
     try:
         packed = path.read_bytes()
     except OSError as error:
-        raise MissingError(f"{path} cannot be read ({error.strerror}); give an archive or the folder of a bundle") from None
+        raise MissingError(
+            f"{path} cannot be read ({error.strerror}); give an archive or the folder of a bundle"
+        ) from None
     damaged = f"{path} is damaged: {{}}; fetch it again"
     try:
         tar = gzip.decompress(packed)

@@ -149,8 +149,8 @@ class Board:
                     sim.run_steps(self.folder.n_steps)
             except UserWarning as warning:
                 raise MisfitError(
-                    f"sample {index}: {str(warning).split('.')[0]}; this board would drop spikes: pack the bundle again "
-                    "with the samples that you want to run"
+                    f"sample {index}: {str(warning).split('.')[0]}; the board would drop spikes: pack a bundle with "
+                    "the samples that you want to run"
                 ) from None
         return {"output": np.array(sim.data[built.output]), "spikes": np.array(sim.data[spikes])}
 

@@ -118,7 +118,8 @@ class Comparison:
         lines = [f"{'layer':<16} {'samples':>8} {'spikes':>12} {'expected':>12} {'neurons that differ':>20}"]
         for t in self.totals.values():
             if t.samples:
-                lines.append(f"{t.name:<16} {t.samples:>8} {t.spikes:>12,} {t.expected:>12,} {t.neurons_different:>20,}")
+                spikes = f"{t.spikes:>12,} {t.expected:>12,} {t.neurons_different:>20,}"
+                lines.append(f"{t.name:<16} {t.samples:>8} {spikes}")
             else:
                 lines.append(f"{t.name:<16} {'not counted':>8}")
         lines.append(

@@ -12,7 +12,16 @@ import numpy as np
 
 from hardware.bundle import archive, run
 from hardware.bundle.folder import (
-    DESCRIPTION, EXPECTED, INPUTS, PARAMS, SUMMARY, Folder, json_bytes, npz_bytes, read_placement, sample_file,
+    DESCRIPTION,
+    EXPECTED,
+    INPUTS,
+    PARAMS,
+    SUMMARY,
+    Folder,
+    json_bytes,
+    npz_bytes,
+    read_placement,
+    sample_file,
     write_bytes,
 )  # fmt: skip
 from hardware.bundle.source import closure

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, Dict
 
 from hardware.bundle.folder import (
-    RESULTS, Folder, Record, json_bytes, npz_bytes, read_json, read_npz, sample_file, write_bytes,
+    RESULTS,
+    Folder,
+    Record,
+    json_bytes,
+    npz_bytes,
+    read_json,
+    read_npz,
+    sample_file,
+    write_bytes,
 )  # fmt: skip
 from hardware.errors import CorruptError, InputError
 
@@ -54,7 +62,8 @@ class Results:
             for key in ("bundle", "target"):
                 if found[key] != self.tree[key]:
                     raise InputError(
-                        f"{self.path} holds results of {key} {found[key]}, not {self.tree[key]}; choose another --results"
+                        f"{self.path} holds results of {key} {found[key]}, not {self.tree[key]}; "
+                        "choose another --results"
                     )
             if resume:
                 self.tree = {**found, "complete": False}

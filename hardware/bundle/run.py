@@ -67,17 +67,19 @@ def check_files(folder, read=None):
         data = _bytes(read, name)
         entry = manifest["files"][name]
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise Damaged(
-                "%s is damaged: its sha256 is not the one in %s; unpack the archive again" % (name, MANIFEST)
-            )
+            raise Damaged("%s is damaged: its sha256 is not the one in %s; unpack the archive again" % (name, MANIFEST))
     return manifest
 
 
 def _bytes(read, name):
+    data = None
     try:
-        return read(name)
+        data = read(name)
     except (OSError, KeyError):
+        pass
+    if data is None:  # not raised above: an old Python has no ``raise ... from None``
         raise Damaged("%s is missing; unpack the archive again" % name)
+    return data
 
 
 def strangers(folder, manifest):

@@ -83,7 +83,8 @@ def main(argv, folder, manifest) -> int:
 
 
 def _run(arguments, path: Path, manifest: Dict[str, Any]) -> int:
-    warnings.filterwarnings("ignore", message="invalid value encountered in cast")  # nengo-loihi fills integers with NaN
+    # nengo-loihi fills arrays of integers with NaN before it fills them with numbers.
+    warnings.filterwarnings("ignore", message="invalid value encountered in cast")
     versions = check_packages((path / "requirements.txt").read_text())
     where = {}
     if arguments.target == "loihi":

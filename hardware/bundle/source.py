@@ -23,8 +23,8 @@ def closure(roots: Iterable[str], packages: Iterable[str]) -> Dict[str, Path]:
     Returns
     -------
     dict of {str: Path}
-        Path of each module inside an archive ("hardware/errors.py") → its source file, with the ``__init__.py`` of every
-        package on the way.
+        Path of each module inside an archive ("hardware/errors.py") → its source file; the ``__init__.py`` of every
+        package on the way is there, too.
     """
     packages = tuple(packages)
     todo, found = list(roots), {}

@@ -3,7 +3,7 @@
 A record holds
 
     output              (size,) float64: the output probe, averaged over the last `readout_steps` steps
-    output_steps        (n_steps,) uint64: for each step the first 8 bytes of sha256 of the output (float64, little-endian)
+    output_steps        (n_steps,) uint64: for each step, the first 8 bytes of sha256 of the output (as <f8)
     spikes/<layer>      (n_neurons,) uint16: spikes of each neuron
 
 so that every value and every spike of a run can be compared to the last bit, and a file of it stays small.

@@ -1,4 +1,4 @@
-"""The network of an experiment as plain values, and made again from them where there is no experiment: on a lab host."""
+"""The network of an experiment as plain values, and made again from them on a host without the rest of the package."""
 
 from __future__ import annotations
 
