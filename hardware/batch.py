@@ -1,12 +1,11 @@
 """`predict`: batches of samples through host, chip and host again, on all cores.
 
-Every sample gives what a fresh nengo_loihi.Simulator gives for it. A thread takes a few samples at a time, so memory does
-not depend on the size of the test set.
+Every sample gives what a fresh nengo_loihi.Simulator gives for it. A thread takes a few samples at a time, so memory
+does not depend on the size of the test set, but for the result itself.
 """
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from threading import Lock, local
@@ -105,7 +104,7 @@ class BatchRunner:
             recordings = self._together(values, n, n_steps, noise, first_kept, out)
         for probe, (index, filtered) in self.links.probes.items():
             compiled = self.program.probes[index]
-            for b, recording in enumerate(recordings):
+            for recording in recordings:
                 data = filtered(decode(compiled, self.emulator.probe_outputs(recording, index)))
                 out.probes.setdefault(probe, []).append(np.asarray(data)[first_kept:])
         return out
@@ -344,8 +343,8 @@ class _Result:
                 n_bytes = int(np.prod(shape)) * block.itemsize
                 if n_bytes > RESULT_BYTES:
                     raise InputError(
-                        f"{probe}: the result of shape {shape} needs {n_bytes / 2**30:.1f} GiB; pass last_steps to keep "
-                        "fewer steps, or predict in several calls"
+                        f"{probe}: the result of shape {shape} needs {n_bytes / 2**30:.1f} GiB; pass last_steps to "
+                        "keep fewer steps, or predict in several calls"
                     )
                 self.arrays[probe] = np.empty(shape, dtype=block.dtype)
             self.arrays[probe][i:j] = block

@@ -100,9 +100,7 @@ def _refuse(block) -> None:
         )
     for synapse in block.synapses:
         if synapse.learning:
-            raise UnsupportedError(
-                f"{_clean(block.label)}: on-chip learning (PES) is not in the emulator; {REFERENCE}"
-            )
+            raise UnsupportedError(f"{_clean(block.label)}: on-chip learning (PES) is not in the emulator; {REFERENCE}")
 
 
 def _clean(label) -> str:
@@ -313,9 +311,7 @@ def host_links(sim) -> HostLinks:
             id(send.output): inputs.index(model.spike_targets[receive])
             for send, receive in model.host2chip_senders.items()
         },
-        receivers=[
-            (loihi_probes[model.objs[probe]["out"]], node) for probe, node in model.chip2host_receivers.items()
-        ],
+        receivers=[(loihi_probes[model.objs[probe]["out"]], node) for probe, node in model.chip2host_receivers.items()],
         probes={p: (loihi_probes[t], filtered(t)) for p, t in targets.items()},
         scheduled=bool(sim.precompute),
     )

@@ -195,8 +195,8 @@ class Emulator:
         Parameters
         ----------
         spikes : list of (n_samples, n_steps, size) bool arrays
-            For each host input, in the program's order, the lines that spike in each step. A spike of step t reaches its
-            synapses in step t + 1.
+            For each host input, in the program's order, the lines that spike in each step. A spike of step t reaches
+            its synapses in step t + 1.
         n_steps : int
         seed : int
             Of the noise. Every sample sees the same noise, as a fresh nengo_loihi.Simulator would.
@@ -207,7 +207,9 @@ class Emulator:
         """
         sizes = self.program.input_size
         if len(spikes) != len(sizes):
-            raise InputError(f"{len(spikes)} inputs given, the program has {len(sizes)}: {', '.join(self.program.inputs)}")
+            raise InputError(
+                f"{len(spikes)} inputs given, the program has {len(sizes)}: {', '.join(self.program.inputs)}"
+            )
         n_samples = len(spikes[0]) if len(spikes) else 1
         for label, size, array in zip(self.program.inputs, sizes, spikes):
             expected = (n_samples, n_steps, size)

@@ -1,9 +1,9 @@
 """Sums of floats that may be taken in any order, because none of them rounds.
 
-Spikes have one height c, so a convolution of spikes adds products c·w. Where every such product, and every sum of them
-that can occur, is a multiple of one power of two and less than 2^53 times that power, float64 holds all of them exactly;
-then adding only where there is a spike gives the same bits as the matrix product over all inputs. With weights that
-were float32 this is nearly always so.
+Spikes have one height c, so a convolution of spikes adds products c·w. Where every such product, and every sum of
+them that can occur, is a multiple of one power of two and less than 2^53 times that power, float64 holds all of them
+exactly; then adding only where there is a spike gives the same bits as the matrix product over all inputs. With
+weights that were float32 this is nearly always so.
 """
 
 from __future__ import annotations

@@ -6,10 +6,11 @@ arrays that hold one row per sample. Three rules keep every bit:
 - operators that work element by element are applied to the whole batch (NumPy's result does not depend on the place);
 - products (dense, sparse, convolution), whose order of summation is part of the result, are the same NumPy and SciPy
   calls, sample by sample, unless it is proven that no sum rounds (`exact`);
-- everything else (user functions, processes, filters) runs through the operator's own step function on the sample's row.
+- everything else (user functions, processes, filters) runs through the operator's own step function on the sample's
+  row.
 
-What does not change over a presentation, such as the first layer's current of a constant image, is computed in the first
-step only.
+What does not change over a presentation, such as the first layer's current of a constant image, is computed in the
+first step only.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class HostPlan:
         self.time_ops = [op for op in sim.step_order if isinstance(op, TimeUpdate)]
         self.constant = self._constant_signals()
         self.once = [op for op in self.order if self._is_constant(op)]
-        self.exact = {op: ExactConvolution(op, sim.signals[op.W]) for op in self.order if isinstance(op, GeneralConvInc)}
+        self.exact = {
+            op: ExactConvolution(op, sim.signals[op.W]) for op in self.order if isinstance(op, GeneralConvInc)
+        }
 
     def _is_constant(self, op):
         return isinstance(op, _PURE) and all(s.base in self.constant for s in op.incs + op.sets)
@@ -108,9 +111,7 @@ class HostBatch:
         self.plan, self.n, self.t = plan, n, 0
         self.sent: Dict[object, np.ndarray] = {}
         self.spikes = {label: np.zeros(n, dtype=np.int64) for label in plan.neurons.values()}
-        self.counts = {
-            label: np.zeros(sig.shape, dtype=np.int64) for sig, label in plan.neurons.items()
-        }
+        self.counts = {label: np.zeros(sig.shape, dtype=np.int64) for sig, label in plan.neurons.items()}
         self._bases: Dict[object, np.ndarray] = {}
         self._rows: Optional[list] = None
         self._rngs = [np.random.RandomState(seed) for _ in range(n)]
@@ -122,9 +123,7 @@ class HostBatch:
             if op not in once:
                 every.append(step)
         self._first, self._every = first, every
-        self._probes = {
-            probe: self.view(plan.model.sig[probe]["in"]) for probe in plan.model.probes
-        }
+        self._probes = {probe: self.view(plan.model.sig[probe]["in"]) for probe in plan.model.probes}
 
     def view(self, sig) -> np.ndarray:
         """(n, ...) values of a signal; of read-only signals the shared array itself."""

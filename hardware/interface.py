@@ -1,7 +1,7 @@
 """The fast emulator behind the calls of ``nengo_loihi.emulator.EmulatorInterface``.
 
-`nengo_loihi.Simulator` can use it in the place of its own: same calls, same numbers. nengo-loihi's test suite runs on it
-that way (``make peer-tests``), and `hardware.Simulator.run_steps` does.
+`nengo_loihi.Simulator` can use it in the place of its own: same calls, same numbers. nengo-loihi's test suite runs
+on it that way (``make peer-tests``), and `hardware.Simulator.run_steps` does.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class FastInterface:
             if n:
                 if self.strict:
                     raise SimulationError(f"Overflow in {name}")
-                warnings.warn(f"Overflow in {name}")
+                warnings.warn(f"Overflow in {name}", stacklevel=2)
 
     def _take_input(self, steps):
         """Spikes that the host sent for steps t .. t + steps - 1 arrive one step later."""

@@ -14,10 +14,10 @@ Each step does what ``nengo_loihi/emulator/interface.py`` does, in this order, w
    with decay(x, δ) = sign(x) ⌊|x| (4096 − δ) / 4096⌋ and wrap(x, b) the two's complement of b bits and a sign;
 3. the spikes are collected into a list (`collect`).
 
-How it gets fast. A feed-forward layer depends on others only through their spike lists, so each layer runs several steps
-in a row while its state is in the cache (`run_sample`: chunks of steps, stages of layers). Sources with the same targets
-follow each other in a list; `deliver` adds up their rows of 16-bit weights in registers and touches the 32-bit inputs once
-for all of them. No float is involved, so the order of summation cannot matter.
+How it gets fast. A feed-forward layer depends on others only through their spike lists, so each layer runs several
+steps in a row while its state is in the cache (`run_sample`: chunks of steps, stages of layers). Sources with the
+same targets follow each other in a list; `deliver` adds up their rows of 16-bit weights in registers and touches the
+32-bit inputs once for all of them. No float is involved, so the order of summation cannot matter.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Scratch = namedtuple(
         "words",  # the same memory as uint64
         "events",  # int32 lists of spikes: per layer a chunk of steps after the last step of the chunk before
         "event_start",  # (n_layers,) int64
-        "slot",  # (n_layers, chunk + 2) int64: list s, events[slot[s] : slot[s + 1]], holds the spikes before local step s
+        "slot",  # (n_layers, chunk + 2) int64: events[slot[s] : slot[s + 1]] are the spikes before local step s
         "rows",  # int64, rows being summed
     ],
 )

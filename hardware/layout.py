@@ -1,8 +1,9 @@
 """Program → the arrays that the kernels run over.
 
-A layer's blocks are laid together again, pixel by pixel with the channels adjacent, so that the targets of one spike of a
-convolution are a few long runs of neighbours (one per kernel row) and not hundreds of short ones. Sources that reach
-the same targets form a *group*; they differ only in their row of weights. Rows with the same contents are kept once.
+A layer's blocks are laid together again, pixel by pixel with the channels adjacent, so that the targets of one
+spike of a convolution are a few long runs of neighbours (one per kernel row) and not hundreds of short ones. Sources
+that reach the same targets form a *group*; they differ only in their row of weights. Rows with the same contents are
+kept once.
 
 Names: a *unit* sends spikes (the layers, then the host's inputs). A *projection* joins a unit to a layer. A *pattern*
 is the shape of a group's targets: runs of neighbours relative to the first one, each padded to `LANES`.
@@ -197,7 +198,8 @@ class LayoutBuilder:
     def _weight_scale(self, routes):
         """Digits that weights are split into: (bits below, shift, rows that 16 bits can sum) per plane.
 
-        Loihi's weights are 8 bits times a power of two, which one 16-bit digit holds; only weights set by hand need more.
+        Loihi's weights are 8 bits times a power of two, which one 16-bit digit holds; only weights set by hand need
+        more.
         """
         p = self.program
         axons = [np.arange(*p.synapse_axon_start[[s, s + 1]]) for s in np.unique(p.route_synapse[routes])]

@@ -1,11 +1,11 @@
 """The compiled network: integers only, immutable, one file.
 
-A `Program` is what nengo-loihi would write into the chip's registers, with names in place of addresses. Words are
-Loihi's: a *compartment* is a neuron; a *block* is the compartments of one core; a *layer* is the blocks that one
-ensemble was cut into. A spike leaves its compartment over *routes*; a route names a *synapse* group of a block, an input
-*axon* of that group, and an *atom* (the population index: for a convolution, the channel). The axon has a base
-compartment and an *entry* of weight memory: rows of weights, one per atom, and the compartments (relative to the base)
-that they add to. Entries are shared, so a convolution is stored once however large its image is.
+A `Program` is what nengo-loihi would write into the chip's registers, with names in place of addresses. Words
+are Loihi's: a *compartment* is a neuron; a *block* is the compartments of one core; a *layer* is the blocks that
+one ensemble was cut into. A spike leaves its compartment over *routes*; a route names a *synapse* group of a block,
+an input *axon* of that group, and an *atom* (the population index: for a convolution, the channel). The axon has a
+base compartment and an *entry* of weight memory: rows of weights, one per atom, and the compartments (relative to
+the base) that they add to. Entries are shared, so a convolution is stored once however large its image is.
 """
 
 from __future__ import annotations
@@ -206,9 +206,7 @@ def _meta(program: Program) -> dict:
         "layers": list(program.layers),
         "blocks": list(program.blocks),
         "inputs": list(program.inputs),
-        "probes": [
-            {"label": p.label, "key": p.key, "n_blocks": len(p.compartments)} for p in program.probes
-        ],
+        "probes": [{"label": p.label, "key": p.key, "n_blocks": len(p.compartments)} for p in program.probes],
     }
 
 

@@ -85,7 +85,8 @@ class Simulator:
         if target == "loihi" and not import_nengo_loihi("hardware").HAS_NXSDK:
             raise MissingError("target 'loihi' needs Intel's NxSDK, which is not installed; use target='emulator'")
         self.net, self.target, self.seed, self.progress, self.threads = net, target, seed, progress, threads
-        with np.errstate(invalid="ignore"):  # its emulator starts by filling integer arrays with NaN
+        # its emulator starts by filling integer arrays with NaN
+        with build_errors(), np.errstate(invalid="ignore"):
             self._sim = nengo_loihi.Simulator(
                 net,
                 dt=dt_s,
@@ -250,9 +251,7 @@ class Simulator:
             for node in feeds:
                 if not any(s is not None and node in s.model.params for s in (links.host_pre, links.host)):
                     raise InputError(f"{node}: reaches neither the chip nor a probe; it cannot be given")
-            labels = {
-                e: e.label or f"host{i}" for i, e in enumerate(self.net.all_ensembles) if e.neuron_type.spiking
-            }
+            labels = {e: e.label or f"host{i}" for i, e in enumerate(self.net.all_ensembles) if e.neuron_type.spiking}
             on_chip = set(self._sim.model.params)
             labels = {e: label for e, label in labels.items() if e not in on_chip}
             self._runners[key] = BatchRunner(self.emulator, links, feeds, labels, self.seed)
@@ -285,16 +284,20 @@ def _feed(sim, node, values) -> None:
     for host in (sim.sims.get("host_pre"), sim.sims.get("host")):
         if host is not None and node in host.model.params:
             sig = host.model.sig[node]["out"]
-            target = host.signals[sig]
-            target.setflags(write=True)
-            step = [0]
-
-            def write():
-                target[...] = values[min(step[0], len(values) - 1)]
-                step[0] += 1
-
             kept = [f for f, op in zip(host._steps, host.step_order) if sig.base not in {s.base for s in op.sets}]
-            host._steps = [write] + kept
+            host._steps = [_writer(host.signals[sig], values)] + kept
+
+
+def _writer(target, values):
+    target.setflags(write=True)
+    rows = iter(values)
+
+    def write():
+        row = next(rows, None)
+        if row is not None:
+            target[...] = row
+
+    return write
 
 
 def _checked(net, inputs, n_steps) -> Dict[nengo.Node, np.ndarray]:

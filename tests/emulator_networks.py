@@ -45,7 +45,7 @@ def _run(sim, emulator, read, steps):
     fresh_runner(sim, emulator)
     for n in steps:
         sim.run_steps(n)
-    state = [np.concatenate(values) for values in zip(*trace)]
+    state = [np.concatenate(values) for values in zip(*trace, strict=False)]
     return state, {p: np.array(sim.data[p]) for p in sim.network.all_probes}
 
 
@@ -62,7 +62,7 @@ def assert_same_run(net, steps=(7, 1, 17), seed=0, model=None):
             program = program_from_model(sim.model)
             emulator = Emulator(program, record=dict.fromkeys(STATE, np.arange(program.n_compartments)))
             found, found_data = _run(sim, FastInterface(sim.model, seed, emulator), _fast_state, steps)
-    for name, a, b in zip(STATE, found, expected):
+    for name, a, b in zip(STATE, found, expected, strict=False):
         assert a.shape == b.shape
         differ = np.argwhere(a != b)
         assert not differ.size, f"{name} differs first in step {differ[0][0]}, compartment {differ[0][1]}"
@@ -209,7 +209,12 @@ def _vision(rng, net):
     shape = (rows, cols, channels) if channels_last else (channels, rows, cols)
     image = nengo.Node(rng.uniform(0, 1, int(np.prod(shape))), label="image")
     first = nengo.Convolution(
-        int(rng.randint(1, 5)), shape, kernel_size=(1, 1), strides=(1, 1), channels_last=channels_last, init=Uniform(0, 1)
+        int(rng.randint(1, 5)),
+        shape,
+        kernel_size=(1, 1),
+        strides=(1, 1),
+        channels_last=channels_last,
+        init=Uniform(0, 1),
     )
     host = ensemble(rng, net, first.output_shape.size, on_chip=False, label="host")
     nengo.Connection(image, host.neurons, transform=first, synapse=None)
@@ -242,7 +247,9 @@ def _dense(rng, net):
     layers = [ensemble(rng, net, int(rng.randint(2, 90)), block=None) for _ in range(rng.randint(2, 5))]
     for ens in layers:
         if rng.rand() < 0.4 and ens.n_neurons > 4:
-            net.config[ens].block_shape = nengo_loihi.BlockShape((int(rng.randint(2, ens.n_neurons)),), (ens.n_neurons,))
+            net.config[ens].block_shape = nengo_loihi.BlockShape(
+                (int(rng.randint(2, ens.n_neurons)),), (ens.n_neurons,)
+            )
     nengo.Connection(
         host.neurons, layers[0].neurons, transform=rng.uniform(-0.3, 0.5, (layers[0].n_neurons, 30)), synapse=0.005
     )

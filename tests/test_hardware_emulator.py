@@ -46,7 +46,9 @@ def test_decay_is_nengo_loihis(decay, offset):
 @pytest.mark.parametrize("wrap, bits", [(_wrap22, 21), (_wrap24, 23)])
 def test_registers_wrap_as_nengo_loihis(wrap, bits):
     edge = 2**bits
-    x = np.array([0, 1, -1, edge - 1, edge, -edge, -edge - 1, 2 * edge, 3 * edge + 5, 2**31 - 1, -(2**31)], dtype=np.int64)
+    x = np.array(
+        [0, 1, -1, edge - 1, edge, -edge, -edge - 1, 2 * edge, 3 * edge + 5, 2**31 - 1, -(2**31)], dtype=np.int64
+    )
     x = x.astype(np.int32)
     expected, _ = discretize.overflow_signed(x, bits=bits)
     assert [wrap(v) for v in x] == list(expected)
@@ -122,7 +124,7 @@ def test_one_network_cut_in_several_ways(channels_last, transposed):
                 4, shape, kernel_size=(3, 3), strides=(2, 2), channels_last=channels_last, init=Uniform(-0.1, 0.2)
             )
             out = transform.output_shape.shape
-            block = tuple(-(-n // c) for n, c in zip(out, cut))
+            block = tuple(-(-n // c) for n, c in zip(out, cut, strict=False))
             target = ensemble(
                 np.random.RandomState(1), net, int(np.prod(out)), nengo_loihi.LoihiLIF(), block=block, shape=out
             )
@@ -228,7 +230,7 @@ def _assert_same_probes(model, steps, seed=0):
 
 @pytest.mark.parametrize("n_lines", [100, 1000])
 def test_registers_overflow_alike_and_are_counted(n_lines):
-    """As nengo-loihi's test_uv_overflow: 100 lines overflow the current, 1000 (> 2**21 / (255 * 64)) the synaptic input."""
+    """As nengo-loihi's test_uv_overflow: 100 lines overflow the current, over 2**21 / (255 * 64) the input."""
     model = _hand_made(3, np.ones((n_lines, 3)), 15)
     block = next(iter(model.blocks))
     block.compartment.vmin = -(2**22) + 1
@@ -327,7 +329,7 @@ def test_batch_does_not_depend_on_threads_or_order(spiking_program):
     spikes = _spikes(spiking_program, 5, 20)
     one = emulator.run(spikes, 20, threads=1)
     two = emulator.run([s[::-1] for s in spikes], 20, threads=2)[::-1]
-    for a, b in zip(one, two):
+    for a, b in zip(one, two, strict=False):
         assert np.array_equal(a.voltages, b.voltages) and np.array_equal(a.spikes, b.spikes)
         assert np.array_equal(a.n_synops, b.n_synops)
     assert not np.array_equal(one[0].voltages, one[1].voltages)
@@ -337,7 +339,7 @@ def test_a_loaded_program_runs_the_same(tmp_path, spiking_program):
     spiking_program.save(tmp_path / "p.npz")
     again = Program.load(tmp_path / "p.npz")
     spikes = _spikes(spiking_program, 2, 15)
-    for a, b in zip(Emulator(spiking_program).run(spikes, 15), Emulator(again).run(spikes, 15)):
+    for a, b in zip(Emulator(spiking_program).run(spikes, 15), Emulator(again).run(spikes, 15), strict=False):
         assert np.array_equal(a.spikes, b.spikes) and np.array_equal(a.n_spikes, b.n_spikes)
 
 
@@ -355,7 +357,7 @@ def test_synaptic_operations_are_counted(spiking_program):
         counts = fired[p.block_start[source] : p.block_start[source + 1]] if source >= 0 else sent[-1 - source]
         synapse = p.route_synapse[r]
         layer = p.block_layer[p.synapse_block[synapse]]
-        for count, axon in zip(counts, p.route_axon[p.route_start[r] : p.route_start[r + 1]]):
+        for count, axon in zip(counts, p.route_axon[p.route_start[r] : p.route_start[r + 1]], strict=False):
             number = p.synapse_axon_start[synapse] + axon
             if axon >= 0 and p.axon_base[number] >= 0:
                 entry = p.axon_entry[number]

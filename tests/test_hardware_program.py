@@ -46,9 +46,9 @@ def test_file_round_trip(tmp_path, seed):
     assert (again.layers, again.blocks, again.inputs) == (program.layers, program.blocks, program.inputs)
     for name in ARRAYS:
         assert np.array_equal(getattr(again, name), getattr(program, name))
-    for a, b in zip(again.probes, program.probes):
+    for a, b in zip(again.probes, program.probes, strict=False):
         assert a.key == b.key
-        assert all(np.array_equal(x, y) for x, y in zip(a.compartments, b.compartments))
+        assert all(np.array_equal(x, y) for x, y in zip(a.compartments, b.compartments, strict=False))
         assert [w is None for w in a.weights] == [w is None for w in b.weights]
     assert [p.name for p in tmp_path.iterdir()] == ["program.npz"]
 

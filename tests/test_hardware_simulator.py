@@ -38,7 +38,12 @@ def vision(neurons=None, readout="dense", seed=0, channels_last=True, amplitude=
         source, net.layers = net.image, {}
         for i, (filters, stride) in enumerate([(4, 1), (8, 2), (6, 1)]):
             transform = nengo.Convolution(
-                filters, shape, strides=(stride, stride), padding="same", channels_last=channels_last, init=Uniform(-0.4, 0.9)
+                filters,
+                shape,
+                strides=(stride, stride),
+                padding="same",
+                channels_last=channels_last,
+                init=Uniform(-0.4, 0.9),
             )
             shape = transform.output_shape.shape
             layer = ensemble(rng, net, int(np.prod(shape)), neurons, label=f"conv{i}", on_chip=i > 0)

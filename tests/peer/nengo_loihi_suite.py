@@ -1,0 +1,128 @@
+"""Run nengo-loihi's own test suite with the fast emulator in the place of its `EmulatorInterface`.
+
+    python tests/peer/nengo_loihi_suite.py [--reference] [pytest arguments]
+
+The installed package carries the suite but neither its ``conftest.py`` (see `nengo_loihi_plugin`) nor the ten digits
+that 17 convolution tests read; a copy of the package gets drawn digits in their place, on which these tests compare
+the same things. What does not pass is run again on nengo-loihi's own emulator, listed, and explained; exit status 0
+where everything is explained. `--reference` runs the suite on nengo-loihi's own emulator instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+INI = """[pytest]
+filterwarnings =
+    ignore
+nengo_neurons =
+    nengo.LIF
+    nengo.SpikingRectifiedLinear
+nengo_simloader = nengo_loihi.tests.make_test_sim
+"""
+
+# What is left out on purpose, by the refusal or the thing that the test takes hold of.
+REASONS = (
+    ("on-chip learning", "does not apply: learning on the chip (PES) is refused by name"),
+    ("not discretised", "does not apply: target 'simreal' and float models; the emulator runs integers only"),
+    ("test only runs on hardware", "does not apply: needs the chip"),
+    ("nxsdk", "does not apply: needs NxSDK"),
+    ("nxmetis", "does not apply: needs nxmetis"),
+)
+
+
+def drawn_digits():
+    """Ten images of 28 × 28 in [0, 1]: strokes with soft edges, as (images, labels)."""
+    rows, cols = np.mgrid[:28, :28]
+    images = []
+    for k in range(10):
+        ring = np.abs(np.hypot(rows - 14, cols - 14) - (4 + k % 4))
+        bar = np.abs((cols - 14) * np.cos(0.3 * k) + (rows - 14) * np.sin(0.3 * k))
+        image = np.clip(2.5 - np.minimum(ring, bar), 0, 1)
+        image *= np.hypot(rows - 14, cols - 14) < 11
+        images.append(image.ravel().astype(np.float32))
+    return np.array(images), np.arange(10)
+
+
+def copy_package(folder: Path) -> Path:
+    package = Path(importlib.util.find_spec("nengo_loihi").submodule_search_locations[0])
+    target = folder / "nengo_loihi"
+    shutil.copytree(package, target, ignore=shutil.ignore_patterns("__pycache__"))
+    digits = target / "tests" / "mnist10.pkl"
+    if not digits.exists():
+        digits.write_bytes(pickle.dumps(drawn_digits()))
+    (folder / "pytest.ini").write_text(INI)
+    return target
+
+
+def run(folder: Path, arguments, reference: bool):
+    """Run pytest; {test: [outcome, reason]}."""
+    outcomes = folder / "outcomes.json"
+    outcomes.unlink(missing_ok=True)
+    paths = [folder, HERE / "child", HERE, ROOT, os.environ.get("PYTHONPATH")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(p) for p in paths if p),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        "COTRAIN_PEER_JSON": str(outcomes),
+        "COTRAIN_PEER_REFERENCE": str(int(reference)),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "--slow", "--tb=line", "-p", "nengo_loihi_plugin"]
+    command += ["-p", "no:cacheprovider", "-c", str(folder / "pytest.ini"), "--rootdir", str(folder)]
+    subprocess.run([*command, *arguments], cwd=folder, env=environment, check=False)
+    return json.loads(outcomes.read_text()) if outcomes.exists() else {}
+
+
+def explain(reason: str, outcome: str, on_reference: str) -> str:
+    """Why a test did not pass; "" where nothing explains it."""
+    for part, explanation in REASONS:
+        if part in reason:
+            return explanation
+    if on_reference and on_reference == outcome:
+        return f"{outcome} with nengo-loihi's own emulator, too: {reason.splitlines()[0] if reason else 'expected'}"
+    return ""
+
+
+def main(arguments) -> int:
+    reference = "--reference" in arguments
+    arguments = [a for a in arguments if a != "--reference"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy_package(folder)
+        outcomes = run(folder, arguments or ["nengo_loihi"], reference)
+        left = {test: o for test, o in outcomes.items() if o[0] != "passed"}
+        doubtful = [test for test, (outcome, reason) in left.items() if not explain(reason, outcome, "")]
+        theirs = run(folder, doubtful, reference=True) if doubtful and not reference else {}
+    unexplained = 0
+    print(f"\nnengo-loihi's suite on {'its own' if reference else 'the fast'} emulator")
+    print(f"{len(outcomes) - len(left)} of {len(outcomes)} passed; the others:")
+    groups = {}
+    for test, (outcome, reason) in sorted(left.items()):
+        why = explain(reason, outcome, theirs.get(test, [""])[0])
+        if not why:
+            unexplained += 1
+            why = f"UNEXPLAINED {outcome}: {reason.splitlines()[0] if reason else ''}"
+        groups.setdefault(why, []).append(test)
+    for why, tests in sorted(groups.items()):
+        print(f"- {why} ({len(tests)})")
+        for test in tests:
+            print(f"    {test}")
+    return 1 if unexplained or not outcomes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
