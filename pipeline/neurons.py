@@ -177,7 +177,7 @@ def hybrid_output(model: NeuronModel, current, state, amplitude=1.0):
     state : tuple of tf.Tensor
         New states, without gradient.
     """
-    n_spikes, *state = model.step(tf.stop_gradient(current), *map(tf.stop_gradient, state))
+    n_spikes, *state = model.step(current, *state)
     output = n_spikes * (amplitude / tf.constant(model.dt_s, current.dtype))
     output = _with_gradient_of(output, amplitude * model.smooth_rate(current))
     return output, tuple(tf.stop_gradient(s) for s in state)

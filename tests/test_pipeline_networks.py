@@ -134,6 +134,25 @@ def test_biases_of_nodes_and_of_ensembles_give_the_same_spikes(name, kind, rate_
         np.testing.assert_array_equal(runs[0][0][layer.name], runs[1][0][layer.name])
 
 
+def test_the_filter_lies_between_layers_only():
+    spec = spec_for(NetworkSettings(name="locnet", filters=(1,), dense=(1,), kernel=1, pool_kernel=1), (2, 2))
+    params = {name: np.ones_like(value) for name, value in spec.init_params(0).items()}
+    for layer in ("conv1", "pool1", "dense1"):
+        params[f"{layer}.bias"][:] = 0
+    neurons = neurons_for(NeuronSettings(rate_curve="ideal"), "ann")  # rates, so that the filter's course can be seen
+    outputs, readout = run_nengo(build(spec, neurons, params, synapse_s=0.01), np.full((2, 2, 1), 0.5), 30)
+    np.testing.assert_allclose(outputs["conv1"], 0.5)  # at once, from the first step
+    decay = np.exp(-0.001 / 0.01)
+    np.testing.assert_allclose(outputs["pool1"][:, 0], 0.5 * (1 - decay ** np.arange(30)), atol=1e-12)
+    # the second filter, step by step: y(t + 1) = decay y(t) + (1 - decay) x(t)
+    expected, y = [], 0.0
+    for x in outputs["pool1"][:, 0]:
+        expected.append(y)
+        y = decay * y + (1 - decay) * x
+    np.testing.assert_allclose(outputs["dense1"][:, 0], expected, atol=1e-12)
+    np.testing.assert_allclose(readout[:, 0], outputs["dense1"][:, 0] + 1, atol=1e-12)  # the readout is not filtered
+
+
 @pytest.mark.parametrize("kind", ["lif", "rectified"])
 @pytest.mark.parametrize("rate_curve", ["ideal", "loihi"])
 def test_an_activation_of_one_is_the_rate_scale(kind, rate_curve):
