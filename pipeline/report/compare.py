@@ -123,7 +123,7 @@ def _costs(documents) -> Table:
         "ANN on a CPU, estimate": lambda d: text.si(d["energy"]["ann"]["cpu_j"], "J"),
     }
     rows = tuple((label, *(show(d) for d in documents)) for label, show in lines.items())
-    return Table("What loihi-hybrid costs.", ("", *(d["experiment"] for d in documents)), rows)
+    return Table("What loihi-hybrid costs.", ("Quantity", *(d["experiment"] for d in documents)), rows)
 
 
 def _layers(d):
