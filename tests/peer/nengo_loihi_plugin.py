@@ -59,12 +59,15 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.when == "call" or report.outcome != "passed":
-        reason = ""
-        if report.skipped and isinstance(report.longrepr, tuple):
+        outcome, reason = report.outcome, ""
+        if hasattr(report, "wasxfail"):
+            outcome = "passed against expectation" if report.passed else "failed as expected"
+            reason = f"{call.excinfo.typename}: {call.excinfo.value}" if call.excinfo else report.wasxfail
+        elif report.skipped and isinstance(report.longrepr, tuple):
             reason = report.longrepr[2]
         elif report.failed and call.excinfo is not None:
             reason = f"{call.excinfo.typename}: {call.excinfo.value}"
-        item.config.stash[_OUTCOMES][item.nodeid] = [report.outcome, reason]
+        item.config.stash[_OUTCOMES][item.nodeid] = [outcome, reason]
 
 
 def pytest_sessionfinish(session):
