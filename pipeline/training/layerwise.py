@@ -19,6 +19,8 @@ from pipeline.training import kernels
 
 tf = import_tensorflow()
 
+ALIGNMENT = 64  # bytes, what TensorFlow asks of a tensor's memory
+
 _spike_kernel = functools.cache(kernels.spike_kernel)  # compiled once for each kind of neuron
 _rate_kernel = functools.cache(kernels.rate_kernel)
 
@@ -52,7 +54,7 @@ def rates(model: NeuronModel, c: kernels.Constants, x):
     @tf.custom_gradient
     def run(x):
         def numpy_run(x):
-            outputs, slopes = np.empty_like(x), np.empty_like(x)
+            outputs, slopes = _empty(x.shape, x.dtype), _empty(x.shape, x.dtype)
             kernel(x.reshape(-1), c, outputs.reshape(-1), slopes.reshape(-1))
             return outputs, slopes
 
@@ -93,8 +95,8 @@ def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: in
         every = tf.broadcast_to(bias, layer)
 
         def numpy_run(currents, bias):
-            outputs, slopes = (np.empty((n_steps, bias.size), currents.dtype) for _ in range(2))
-            means = np.empty((2, bias.size), np.float32)
+            outputs, slopes = (_empty((n_steps, bias.size), currents.dtype) for _ in range(2))
+            means = _empty((2, bias.size), np.float32)
             flat = currents.reshape(len(currents), -1)
             kernel(flat, bias.reshape(-1), weights, c, outputs, slopes, means)
             return outputs.reshape(n_steps, *bias.shape), slopes, means.reshape(2, *bias.shape)
@@ -106,8 +108,8 @@ def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: in
         means.set_shape([2, *layer])
 
         def numpy_gradient(d_outputs, d_means, slopes):
-            d_bias = np.empty(slopes.shape[1], np.float32)
-            d_currents = np.empty((0 if constant else n_steps, slopes.shape[1]), slopes.dtype)
+            d_bias = _empty((slopes.shape[1],), np.float32)
+            d_currents = _empty((0 if constant else n_steps, slopes.shape[1]), slopes.dtype)
             kernels.spike_gradient(
                 d_outputs.reshape(slopes.shape), d_means.reshape(2, -1), weights, slopes, c.keep, d_currents, d_bias
             )
@@ -127,6 +129,14 @@ def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: in
         return (_typed(outputs, currents.dtype, [n_steps, *layer]), means), gradient
 
     return run(currents, bias)
+
+
+def _empty(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Memory on a boundary where TensorFlow takes an array over without copying it."""
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(n_bytes + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
 
 def _raw(tensor):
