@@ -19,9 +19,9 @@ PER_NEURON = ("gain", "bias", "max_rates", "intercepts")
 def reorder(net, model):
     """Put the channels of ``net``'s convolutions first, wherever the order of the neurons is nobody's business.
 
-    An ensemble may be turned where all its connections are convolutions over the whole image or dense, it has no
-    probe, no block shape, no decoded connection and no parameter that is drawn neuron by neuron. Ensembles that
-    convolutions tie together turn together or not at all.
+    An ensemble may be turned where all its connections are convolutions over the whole image or dense ones on the
+    chip, it has no probe, no block shape, no decoded connection and no parameter that is drawn neuron by neuron.
+    Ensembles that convolutions tie together turn together or not at all. Results stay the same bit for bit.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def reorder(net, model):
     """
     orders, undo = {}, []
     for images, convolutions in _components(net, model):
-        if not all(_is_free(net, ensemble) for ensemble in images):
+        if not all(_is_free(net, model, ensemble, shape, convolutions) for ensemble, shape in images.items()):
             continue
         turned = {ensemble: _order(shape) for ensemble, shape in images.items()}
         for conn in net.all_connections:
@@ -111,37 +111,43 @@ def _components(net, model):
     return groups
 
 
-def _is_free(net, ensemble):
-    """Whether the order of an ensemble's neurons can change without being seen."""
+def _is_free(net, model, ensemble, shape, convolutions):
+    """Whether the order of an ensemble's neurons, an image of ``shape``, can change without being seen."""
     owner = next(sub for sub in [net] + net.all_networks if ensemble in sub.ensembles)
     if owner.config[ensemble].block_shape is not None or ensemble.noise is not None:
         return False
-    if any(probe.obj in (ensemble, ensemble.neurons) for probe in net.all_probes):
+    if any(_ensemble(probe.obj) is ensemble for probe in net.all_probes):
         return False
     given = ensemble.gain is not None or ensemble.bias is not None
     drawn = ("gain", "bias") if given else ("max_rates", "intercepts")
     if not all(_is_given(getattr(ensemble, name)) for name in drawn):
         return False
-    return all(_keeps_up(conn, ensemble) for conn in net.all_connections)
+    return all(_keeps_up(conn, model, ensemble, shape, convolutions) for conn in net.all_connections)
 
 
 def _is_given(value):
     """Whether a value is given, and not drawn neuron by neuron."""
     if isinstance(value, nengo.dists.Choice):
         return len(value.options) == 1
-    return value is None or np.ndim(value) == 0 or isinstance(value, np.ndarray)
+    return not isinstance(value, nengo.dists.Distribution)
 
 
-def _keeps_up(conn, ensemble):
+def _keeps_up(conn, model, ensemble, shape, convolutions):
     """Whether a connection, if it touches ``ensemble`` at all, can follow a new order of its neurons."""
     ends = ((conn.pre_obj, conn.pre_slice), (conn.post_obj, conn.post_slice))
     if not any(_ensemble(end) is ensemble for end, _ in ends):
         return True
-    if any(end is ensemble or (end is ensemble.neurons and part != slice(None)) for end, part in ends):
+    if any(_ensemble(end) is ensemble and (end is ensemble or part != slice(None)) for end, part in ends):
         return False
     if isinstance(conn.post_obj, nengo.connection.LearningRule) or conn.learning_rule_type is not None:
         return False
-    return _is_convolution(conn) or (isinstance(conn.transform, nengo.Dense) and len(conn.transform.shape) == 2)
+    if _is_convolution(conn):
+        shapes = (conn.transform.input_shape, conn.transform.output_shape)
+        seen = {s for (end, _), s in zip(ends, shapes) if _ensemble(end) is ensemble}
+        return conn in convolutions and seen == {shape}
+    # the host sums floats, and sums them differently in another order
+    on_chip = model.split.on_chip(_ensemble(conn.post_obj))
+    return on_chip and isinstance(conn.transform, nengo.Dense) and len(conn.transform.shape) == 2
 
 
 def _order(shape):

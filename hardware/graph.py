@@ -46,7 +46,11 @@ class Cut:
 
 @dataclass(eq=False)
 class Synapses:
-    """One group of synapses onto a layer, and what it costs the blocks that the layer is cut into."""
+    """One group of synapses onto a layer, and what it costs the blocks that the layer is cut into.
+
+    Memory is counted as if all weights were different. nengo_loihi stores axons with the same weights once, so where
+    weights coincide (a kernel of ones) its blocks take less.
+    """
 
     synapse: object  # nengo_loihi.block.Synapse, uncut
     conv: ConvGeometry = None
