@@ -361,6 +361,11 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
     assert [e["metric"] for e in trained.history["epochs"]] == pytest.approx([0.2, 0.5, 0.7, 0.6, 0.65])
 
 
+def test_of_equal_epochs_the_first_is_kept(tmp_path):
+    _, trained = fit_script(tmp_path, [0.2, 0.7, 0.7, 0.7], patience=0)
+    assert trained.history["best_epoch"] == 1 and trained.params["epoch"] == 1
+
+
 def test_without_patience_all_epochs_run(tmp_path):
     backend, trained = fit_script(tmp_path, [0.9, 0.5, 0.7, 0.6, 0.65], patience=0)
     assert backend.epoch == 4 and trained.params["epoch"] == 0, "what fine-tuning makes worse is not kept"
@@ -427,6 +432,8 @@ def test_batches_are_full_cover_every_sample_and_depend_on_seed_and_epoch():
     plain = dataclasses.replace(plan, augment=False)
     seen = {image.tobytes() for images, _ in epoch(1, plain) for image in images}
     assert seen == {image.tobytes() for image in train.images}
+    views = [image.tobytes() for images, _ in epoch(1) for image in images]
+    assert len(set(views) - seen) > 5, "views differ from the images as they are"
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------
