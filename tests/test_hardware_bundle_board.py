@@ -14,6 +14,7 @@ from hardware.bundle.compare import Comparison
 from hardware.bundle.folder import Folder
 from hardware.bundle.run import check_files
 from hardware.errors import InputError, MisfitError, MissingError
+from hardware.lazy import import_nengo_loihi
 
 IN_CLOUD = {"PARTITION": "nahuku32", "SLURM": "1"}
 
@@ -41,6 +42,17 @@ def test_registers_written_by_nengo_loihi_give_the_spikes_that_are_expected(fold
     assert host.samples == 2 and all(total.samples == 1 for total in on_chip)
     assert on_chip[-1].spikes > 0  # something arrived at the last layer
     assert len(nxsdk_stand_in.Board.made) == 2 + len(on_chip)  # a fresh simulator for each run
+
+
+@pytest.mark.parametrize("precompute", [True, False], ids=["in advance", "by SNIPs"])
+def test_across_chips(folder, monkeypatch, precompute):
+    nxsdk_stand_in.install(monkeypatch)
+    monkeypatch.setitem(folder.description, "precompute", precompute)
+    target = Board(folder)
+    spread = import_nengo_loihi("hardware.allocators").GreedyInterchip(cores_per_chip=1)
+    target.options.update(n_chips=9, allocator=spread)
+    assert compared(folder, target, 1).equal
+    assert len(target.chips) == 2
 
 
 def test_options_come_from_the_emulated_run(folder, monkeypatch):
