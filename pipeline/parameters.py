@@ -44,7 +44,7 @@ def from_runs(experiment: Experiment, runs: Path) -> Found:
             params[kind] = artifacts.read_npz(folder.path / artifacts.PARAMS)
     if "ann" not in params:
         raise MissingError(f"no trained parameters in {runs / experiment.name}; run: cotrain train {experiment.name}")
-    return Found(params, None, str(runs / experiment.name))
+    return Found(params, None, f"run of {experiment.name}")
 
 
 def package_file(experiment: Experiment) -> Path:

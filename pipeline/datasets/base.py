@@ -20,7 +20,7 @@ class Unusable(ValueError):
 
 @dataclass(frozen=True)
 class Rejected:
-    """A sample that was found and not used."""
+    """A sample that was found and not used; `path` is relative to the folder of the data sets."""
 
     name: str
     path: str

@@ -70,7 +70,7 @@ def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
             path = annotation_path
             boxes.append(read_box(annotation_path, size))
         except Unusable as reason:
-            rejected.append(Rejected(name, str(path), str(reason)))
+            rejected.append(Rejected(name, path.relative_to(root).as_posix(), str(reason)))
         else:
             images.append(image)
             names.append(name)

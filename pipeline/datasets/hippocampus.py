@@ -86,7 +86,7 @@ def load(
                 size = " x ".join(str(n) for n in box)
                 raise Unusable(f"{n_lost} labelled voxels lie outside the centred box of {size} voxels")
         except Unusable as reason:
-            rejected.append(Rejected(name, str(path), str(reason)))
+            rejected.append(Rejected(name, path.relative_to(root).as_posix(), str(reason)))
         else:
             images.append(np.moveaxis(crop_or_pad(image, box), 2, 0))
             masks.append(np.moveaxis(inside, 2, 0))
