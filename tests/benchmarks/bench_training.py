@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.experiment import NetworkSettings, NeuronSettings
-from pipeline.networks import neurons_for, spec_for
+from pipeline.networks import build, neurons_for, spec_for
 from pipeline.neurons import NeuronModel, hybrid_output, nengo_dl, tf
 from pipeline.training.backend import Job, make_backend
 from pipeline.training.losses import task_loss
@@ -30,6 +30,27 @@ NETWORKS = {  # settings, image shape, loss, batch size, time steps
 }
 SYNAPSE_S = 0.002
 N_TURNS = 3
+
+
+class NengoDLFit:
+    """NengoDL as its documentation has it: `Simulator.fit` on the network, with its default settings."""
+
+    def __init__(self, job: Job, params: dict):
+        built = build(job.spec, neurons_for(job.neurons, job.phase), params, job.synapse_s, bias_nodes=True)
+        self.job, self.built = job, built
+        self.sim = nengo_dl.Simulator(built.net, minibatch_size=job.batch_size, progress_bar=False)
+        last = job.readout_steps
+        self.sim.compile(
+            optimizer=tf.keras.optimizers.legacy.Adam(),
+            loss={built.output: lambda y, p: task_loss(job.loss, tf.reduce_mean(p[:, -last:], 1), y[:, 0], job.scaler)},
+        )
+
+    def train_step(self, images, targets, learning_rate: float) -> None:
+        flat = np.repeat(images.reshape(len(images), 1, -1), self.job.n_steps, axis=1)
+        self.sim.fit({self.built.image: flat}, {self.built.output: targets[:, np.newaxis]}, verbose=0)
+
+    def close(self) -> None:
+        self.sim.close()
 
 
 class HandWritten:
@@ -141,7 +162,8 @@ def trainers(name: str, phase: str) -> dict:
     made = {
         "ours": make_backend("tensorflow", job, params),
         "ours, bfloat16": make_backend("tensorflow", job_for(name, phase, "bfloat16"), params),
-        "nengo-dl": make_backend("nengo-dl", job, params),
+        "nengo-dl": NengoDLFit(job, params),
+        "nengo-dl, our loop around it": make_backend("nengo-dl", job, params),
     }
     if phase == "hybrid":
         made["hand-written"] = HandWritten(job, params)
