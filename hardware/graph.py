@@ -155,6 +155,7 @@ def read_graph(net, dt_s=0.001, precompute=None):
     owners = blocks.owners(net)
     ensembles = {model.objs[e]["in"]: e for e in net.all_ensembles if "in" in model.objs.get(e, {})}
     names = _names(model, ensembles)
+    maker = {p["weights"]: obj for obj, p in model.objs.items() if isinstance(obj, nengo.Connection) and "weights" in p}
     layers, index, targets = [], {}, {}
     for block in model.blocks:
         ensemble, name = ensembles.get(block), names[block]
@@ -162,7 +163,7 @@ def read_graph(net, dt_s=0.001, precompute=None):
         layer = Layer(name, block.n_neurons, block, ensemble, owners.get(ensemble))
         layers.append(layer)
         for k, synapse in enumerate(block.synapses):
-            group = _read_synapses(model, owners, synapse, block.n_neurons)
+            group = _read_synapses(owners, synapse, block.n_neurons, maker.get(synapse))
             layer.synapses.append(group)
             targets[synapse] = (index[block], group, k)
     for block, i in index.items():
@@ -200,11 +201,8 @@ def _names(model, ensembles):
     return names
 
 
-def _read_synapses(model, owners, synapse, n):
-    group = Synapses(synapse)
-    for obj, parts in model.objs.items():
-        if isinstance(obj, nengo.Connection) and parts.get("weights") is synapse:
-            group.conn = obj
+def _read_synapses(owners, synapse, n, conn):
+    group = Synapses(synapse, conn=conn)
     if synapse.pop_type:
         group.conv = conv_geometry(group.conn.transform)
         if group.conn in owners:
