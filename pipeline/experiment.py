@@ -294,6 +294,8 @@ def _check(experiment: Experiment) -> None:
         for name in ("average", "view_shift", "view_scale"):
             if getattr(section, name) >= 1:
                 raise InputError(f"{name} is {getattr(section, name):g}; expected less than 1")
+        if section.view_fraction > 1:
+            raise InputError(f"view_fraction is {section.view_fraction:g}; expected at most 1")
         if section.rate_min_hz > section.rate_max_hz:
             raise InputError(
                 f"rate_min_hz is {section.rate_min_hz:g}; expected at most rate_max_hz, {section.rate_max_hz:g}"

@@ -1,0 +1,102 @@
+"""What the recipes add to training: warm-up, short epochs, part of the samples in views, penalties, target spread."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hardware.errors import InputError
+from pipeline import experiment
+from pipeline.datasets.base import Dataset
+from pipeline.experiment import NeuronSettings, TrainSettings
+from pipeline.neurons import tf
+from pipeline.training.backend import Job
+from pipeline.training.loop import Schedule, batches
+from pipeline.training.losses import MAE_WEIGHT, activity_penalty, giou_loss, task_loss
+from pipeline.training.scaling import TargetScaler
+
+IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
+
+
+def schedule(**changes):
+    return Schedule.of(dataclasses.replace(TrainSettings(), **changes), seed=3)
+
+
+def planes(n=400):
+    rng = np.random.default_rng(0)
+    names = np.array([f"image_{i:04d}" for i in range(n)])
+    images = rng.random((n, 8, 8, 1)).astype(np.float32)
+    boxes = np.tile(np.array([0.3, 0.3, 0.7, 0.7], np.float32), (n, 1))
+    return Dataset("synthetic-planes", "boxes", images, boxes, names, names, np.full(n, "train"))
+
+
+def test_the_learning_rate_rises_before_it_falls():
+    s = schedule(epochs=13, warmup_epochs=3, learning_rate=0.8, schedule="cosine")
+    assert [s.rate(epoch) for epoch in (1, 2, 3, 4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert s.rate(13) == pytest.approx(0.008)
+    assert schedule(epochs=13, warmup_epochs=1, schedule="constant", learning_rate=0.8).rate(9) == 0.8
+
+
+def test_an_epoch_ends_after_epoch_samples():
+    data = planes(100)
+    for epoch_samples, n_batches in ((0, 13), (20, 3), (24, 3), (500, 13)):
+        s = schedule(batch_size=8, epoch_samples=epoch_samples)
+        assert s.n_batches(len(data)) == n_batches
+        assert len(list(batches(data, IDENTITY, s, 1))) == n_batches
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_a_fraction_of_the_samples_is_seen_in_views(fraction):
+    data = planes()
+    known = {image.tobytes() for image in data.images}
+    views = [
+        image.tobytes() not in known
+        for images, _ in batches(data, IDENTITY, schedule(batch_size=40, view_fraction=fraction), 1)
+        for image in images
+    ]
+    # of 400 draws; 4 deviations of a binomial
+    assert np.mean(views) == pytest.approx(fraction, abs=4 * np.sqrt(fraction * (1 - fraction) / 400))
+
+
+def test_giou_mae_adds_the_weighted_absolute_error_of_standardised_boxes():
+    scaler = TargetScaler(np.array([0.2, 0.3, 0.6, 0.7], np.float32), np.full(4, 0.1, np.float32))
+    boxes = np.array([[0.1, 0.2, 0.5, 0.9]], np.float32), np.array([[0.2, 0.2, 0.6, 0.8]], np.float32)
+    expected = float(giou_loss(*boxes)) + MAE_WEIGHT * np.abs(boxes[0] - boxes[1]).mean() / 0.1
+    loss = task_loss("giou-mae", *(scaler.standardise(b) for b in boxes), scaler)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_penalty_on_the_mean_counts_every_neuron_once():
+    activity = [tf.constant([[1.0, 3.0]]), tf.constant([[0.0, 0.0, 0.5, 0.5]])]
+    job = Job(None, NeuronSettings(rate_scale_hz=200.0), "ann", IDENTITY, "mse", 1, rate_mean_weight=0.6)
+    assert float(activity_penalty(activity, job)) == pytest.approx(0.6 * 5 / 6)
+    both = dataclasses.replace(job, rate_weight=0.1, rate_max_hz=400.0)  # an activity of 2
+    assert float(activity_penalty(activity, both)) == pytest.approx(0.6 * 5 / 6 + 0.1 * (1 / 2 + 0))
+    assert activity_penalty(activity, dataclasses.replace(job, rate_mean_weight=0.0)) == 0
+
+
+def test_targets_are_standardised_over_their_shifted_views():
+    rng = np.random.default_rng(0)
+    boxes = rng.normal(0.5, 0.03, (100_000, 4)).astype(np.float32)
+    moved = boxes + rng.uniform(-0.1, 0.1, boxes.shape)
+    scaler = TargetScaler.fit("boxes", boxes, view_shift=0.1)
+    # the deviation of 100,000 draws is known to 1 / sqrt(2 * 100,000) = 0.2 %
+    np.testing.assert_allclose(scaler.standardise(moved).std(axis=0), 1, atol=0.01)
+
+
+@pytest.mark.parametrize("setting", ["train.average=1", "finetune.view_shift=1.2", "train.view_fraction=1.5"])
+def test_fractions_beyond_their_range_are_refused(setting):
+    with pytest.raises(InputError, match="expected (less than|at most) 1"):
+        experiment.load("locnet", [setting])
+
+
+def test_the_recipes_train_in_tensorflow_and_meet_their_limits():
+    for name in ("locnet", "cae", "locnet-paper", "cae-paper"):
+        settings = experiment.load(name)
+        assert settings.train.backend == settings.finetune.backend == "tensorflow"
+        # a spike's size is exact in bfloat16
+        size = np.float32(1 / (settings.neurons.rate_scale_hz * settings.dt_s))
+        assert float(tf.cast(tf.cast(size, tf.bfloat16), tf.float32)) == size
+    for name in ("locnet", "cae"):
+        settings = experiment.load(name)
+        assert settings.finetune.n_steps <= 60
