@@ -19,7 +19,7 @@ from hardware.errors import InputError
 from hardware.host import HostBatch, HostPlan
 from hardware.hostneurons import scale_into, spike_lines
 
-_ROW_BYTES = 1 << 20  # host state of a batch that stays in the cache of one core
+_ROW_BYTES = 4 << 20  # host state of a batch: more samples cost cache, fewer cost Python's share of each step
 _MAX_BATCH = 32  # samples
 RESULT_BYTES = 3 << 30  # results larger than this do not leave room in 4 GB
 
@@ -167,13 +167,12 @@ class BatchRunner:
             return
         batch = HostBatch(self.host, n, self.seed)
         received = [
-            (batch.plan.model.sig[node]["out"], [_Received(self, index, r) for r in recordings])
+            (batch.view(batch.plan.model.sig[node]["out"]), [_Received(self, index, r) for r in recordings])
             for index, node in self.links.receivers
         ]
         for t in range(n_steps):
             self._feed(batch, values, t)
-            for sig, samples in received:
-                view = batch.view(sig)
+            for view, samples in received:
                 for b in range(n):
                     # nengo-loihi queues the value of step t for step t + 1; the first one is there at once
                     samples[b].write(max(t - 1, 0), view[b])
@@ -251,7 +250,7 @@ class BatchRunner:
     def _batch_size(self, n_samples, threads):
         rows = [p.row_bytes() for p in (self.pre, self.host) if p is not None]
         fit = max(1, _ROW_BYTES // max(rows + [1]))
-        share = -(-n_samples // threads)
+        share = -(-n_samples // (2 * threads))
         return int(max(1, min(fit, _MAX_BATCH, share)))
 
 
@@ -357,7 +356,7 @@ class _StatsSum:
         self.n_spikes = np.zeros((n_samples, n_layers), dtype=np.int64)
         self.n_synops = np.zeros((n_samples, n_layers), dtype=np.int64)
         self.overflows = np.zeros(n_layers, dtype=np.int64)
-        self.counts = runner.emulator.new_counts()
+        self.counts = runner.emulator.new_counts().astype(np.int64)
         self.host_spikes = {label: np.zeros(n_samples, dtype=np.int64) for label in runner.labels}
         self.host_counts = {}
         self.input_spikes_max = 0

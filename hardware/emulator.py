@@ -111,7 +111,6 @@ class Emulator:
         return Scratch(
             *state,
             flags=flags,
-            words=flags.view(np.uint64),
             events=np.empty(int(size.sum()), dtype=np.int32),
             event_start=np.concatenate([[0], np.cumsum(size)[:-1]]).astype(np.int64),
             slot=np.zeros((self.n_layers, chunk + 2), dtype=np.int64),
@@ -119,7 +118,7 @@ class Emulator:
         )
 
     def new_counts(self) -> np.ndarray:
-        return np.zeros(self.n_places, dtype=np.int64)
+        return np.zeros(self.n_places, dtype=np.int32)
 
     def layer_counts(self, counts: np.ndarray, layer: int) -> np.ndarray:
         """Spikes of each neuron of a layer, in the order of its ensemble."""

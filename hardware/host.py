@@ -24,6 +24,7 @@ from nengo.builder.probe import SimProbe
 from nengo.builder.processes import SimProcess
 from nengo.builder.signal import SignalDict
 from nengo.builder.transforms import GeneralConvInc
+from nengo.synapses import LinearFilter
 
 from hardware.exact import ExactConvolution
 from hardware.hostneurons import count_spikes, neuron_step
@@ -54,6 +55,7 @@ class HostPlan:
         self.fed = fed = {sig.base for sig in feeds}
         self.order = [op for op in self.order if not any(s.base in fed for s in op.sets)]
         self.time_ops = [op for op in sim.step_order if isinstance(op, TimeUpdate)]
+        self._shared: Dict[object, bool] = {}
         self.constant = self._constant_signals()
         self.once = [op for op in self.order if self._is_constant(op)]
         self.exact = {
@@ -91,7 +93,9 @@ class HostPlan:
 
     def shared(self, base) -> bool:
         """Whether all samples use one array, that of the simulator (weights)."""
-        return base.sparse or (base.readonly and base not in self.fed)
+        if base not in self._shared:
+            self._shared[base] = base.sparse or (base.readonly and base not in self.fed)
+        return self._shared[base]
 
 
 class HostBatch:
@@ -113,8 +117,8 @@ class HostBatch:
         self.spikes = {label: np.zeros(n, dtype=np.int64) for label in plan.neurons.values()}
         self.counts = {label: np.zeros(sig.shape, dtype=np.int64) for sig, label in plan.neurons.items()}
         self._bases: Dict[object, np.ndarray] = {}
-        self._rows: Optional[list] = None
-        self._rngs = [np.random.RandomState(seed) for _ in range(n)]
+        self._seed, self._rngs = seed, None
+        self._time = [(self.view(op.step), self.view(op.time)) for op in plan.time_ops]
         first, every = [], []
         once = set(plan.once)
         for op in plan.order:
@@ -147,9 +151,9 @@ class HostBatch:
     def step(self) -> None:
         """One time step of the host model."""
         self.t += 1
-        for op in self.plan.time_ops:
-            self.view(op.step)[...] = self.t
-            self.view(op.time)[...] = self.t * self.plan.dt
+        for step, time in self._time:
+            step[...] = self.t
+            time[...] = self.t * self.plan.dt
         for run in self._first if self.t == 1 else self._every:
             run()
 
@@ -179,6 +183,8 @@ class HostBatch:
     def _row_by_row(self, op):
         """The operator's own step function, on views of each sample's row."""
         dt = self.plan.dt
+        if self._rngs is None:
+            self._rngs = [np.random.RandomState(self._seed) for _ in range(self.n)]
         steps = [op.make_step(self._row_signals(b, op), dt, self._rngs[b]) for b in range(self.n)]
 
         def run():
@@ -273,11 +279,31 @@ def _neurons(batch, op):
 def _process(batch, op):
     key = batch.plan.senders.get(id(op.process))
     if key is None:
-        return None
+        return _filter(batch, op) if isinstance(op.process, LinearFilter) else None
     source = batch.view(op.input)
 
     def run():
         batch.sent[key] = source
+
+    return run
+
+
+def _filter(batch, op):
+    """A filter of first order, x ← a x; x ← x + b u (``LinearFilter.OneX``)."""
+    if op.mode != "update" or op.input is None or len(op.input.shape) != 1:
+        return None
+    row = batch.view(op.state["X"])[0]
+    step = op.process.make_step(op.input.shape, op.output.shape, batch.plan.dt, None, {"X": row})
+    if not isinstance(step, LinearFilter.OneX):
+        return None
+    a, b = step.a, step.b
+    state, u, output = batch.view(op.state["X"]), batch.view(op.input), batch.view(op.output)
+    x = state[:, 0]
+
+    def run():
+        np.multiply(x, a, out=x)
+        np.add(x, b * u, out=x)
+        output[...] = x
 
     return run
 

@@ -42,7 +42,6 @@ Scratch = namedtuple(
         "v",  # voltage
         "r",  # refractory count
         "flags",  # (n_places,) uint8, spiked in the step just done
-        "words",  # the same memory as uint64
         "events",  # int32 lists of spikes: per layer a chunk of steps after the last step of the chunk before
         "event_start",  # (n_layers,) int64
         "slot",  # (n_layers, chunk + 2) int64: events[slot[s] : slot[s + 1]] are the spikes before local step s
@@ -285,18 +284,44 @@ def update_general(layout, layer, scratch, overflows, noise):
         scratch.flags[i] = np.uint8(spiked)
 
 
+@intrinsic
+def _mask(typingctx, flags, first):
+    """Bit i of the result is set where flags[first + i] is not zero, i = 0 … 63."""
+
+    def codegen(context, builder, sig, args):
+        i8, i64 = ir.IntType(8), ir.IntType(64)
+        vector = ir.VectorType(i8, 64)
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), vector.as_pointer())
+        loaded = builder.load(pointer, align=1)
+        return builder.bitcast(builder.icmp_unsigned("!=", loaded, ir.Constant(vector, None)), i64)
+
+    return types.uint64(flags, types.int64), codegen
+
+
+@intrinsic
+def _lowest_bit(typingctx, mask):
+    """Number of the lowest bit that is set."""
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), codegen
+
+
 @njit(**_OPTIONS)
 def collect(layout, layer, scratch, at, counts):
     """Append the places (within the layer) whose flag is set to `events` from `at` on; return where the list ends."""
     first = layout.layer_start[layer]
-    words, flags, events = scratch.words, scratch.flags, scratch.events
-    for w in range(first // 8, (first + layout.layer_size[layer] + 7) // 8):
-        if words[w] != 0:
-            for i in range(8 * w, 8 * w + 8):
-                if flags[i]:
-                    events[at] = i - first
-                    counts[i] += 1
-                    at += 1
+    flags, events = scratch.flags, scratch.events
+    for begin in range(0, layout.layer_size[layer], 64):  # layers are padded to multiples of 64
+        mask = _mask(flags, first + begin)
+        while mask != np.uint64(0):
+            place = begin + _lowest_bit(mask)
+            mask &= mask - np.uint64(1)
+            events[at] = place
+            counts[first + place] += np.int32(1)
+            at += 1
     return at
 
 
@@ -323,7 +348,7 @@ def run_sample(
         Added to: spikes fired by, and synaptic operations arriving at, each layer.
     overflows : (n_layers, 3) int64
         Added to: registers that wrapped (synaptic input, current, membrane input).
-    counts : (n_places,) int64
+    counts : (n_places,) int32
         Added to: spikes of each compartment.
     """
     n_layers = layout.layer_start.size - 1
