@@ -17,11 +17,11 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test data train finetune quantize deploy-emulator report submission peer-tests lint
+.PHONY: help setup demo test data train finetune quantize deploy-emulator report submission bench peer-tests lint
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
-	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission peer-tests lint"
+	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission bench peer-tests lint"
 
 setup:
 	@tools/make_venv.sh
@@ -43,6 +43,9 @@ data: setup
 
 test: setup
 	@.venv/bin/python -m pytest $(ARGS)
+
+bench: setup
+	@.venv/bin/python tests/benchmarks/bench.py $(ARGS)
 
 peer-tests: setup
 	@.venv/bin/python tests/peer/nengo_dl_suite.py $(ARGS); nengo_dl=$$?; \
