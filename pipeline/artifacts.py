@@ -149,7 +149,8 @@ class RunFolder:
         manifest = read_json(self.manifest_path)
         if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA or "outputs" not in manifest:
             raise CorruptError(
-                f"{self.manifest_path} is not a manifest of schema {SCHEMA}; run the {self.stage} stage again with --force"
+                f"{self.manifest_path} is not a manifest of schema {SCHEMA}; "
+                f"run the {self.stage} stage again with --force"
             )
         return manifest
 
@@ -178,7 +179,8 @@ class RunFolder:
                 )
             if sha256(path.read_bytes()) != entry["sha256"]:
                 raise CorruptError(
-                    f"{path} was changed after the {self.stage} stage wrote it (sha256 differs); run that stage with --force"
+                    f"{path} was changed after the {self.stage} stage wrote it (sha256 differs); "
+                    "run that stage with --force"
                 )
         return outputs_digest(outputs)
 
@@ -238,8 +240,12 @@ def git_revision() -> str | None:
 
         def git(*arguments):
             return subprocess.run(
-                ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True, timeout=10
-            ).stdout.strip()  # fmt: skip
+                ["git", "-C", str(Path(__file__).parent), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
 
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):

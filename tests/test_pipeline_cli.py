@@ -17,8 +17,8 @@ from pipeline.evaluation import MODELS
 EXPERIMENT = "demo-locnet"
 TINY = [
     "--set", "data.height=16", "--set", "data.width=32", "--set", "data.n_groups=40", "--set", "network.filters=[2, 4]",
-    "--set", "network.dense=[8]", "--set", "train.epochs=2", "--set", "finetune.epochs=1", "--set", "finetune.n_steps=20",
-    "--set", "finetune.readout_steps=5", "--set", "deploy.n_bootstrap=50",
+    "--set", "network.dense=[8]", "--set", "train.epochs=2", "--set", "finetune.epochs=1",
+    "--set", "finetune.n_steps=20", "--set", "finetune.readout_steps=5", "--set", "deploy.n_bootstrap=50",
 ]  # fmt: skip
 STAGES = ("train", "finetune", "deploy", "report")
 
@@ -155,7 +155,10 @@ def test_a_changed_byte_in_an_input_names_the_file(stage, name, copy, capsys):
         (["train", "locnet", "--data", "nowhere"], ["nowhere", "make data"]),
         (["train", "cae", "--data", "nowhere"], ["nowhere", "make data"]),
         (["evaluate", EXPERIMENT, "--json", "no/such/folder/x.json"], ["no/such/folder"]),
-        (["evaluate", EXPERIMENT, "--models", "anm", "--json", "x.json"], ["unknown model 'anm'", "did you mean 'ann'"]),
+        (
+            ["evaluate", EXPERIMENT, "--models", "anm", "--json", "x.json"],
+            ["unknown model 'anm'", "did you mean 'ann'"],
+        ),
         (["evaluate", EXPERIMENT, "--limit", "-1", "--json", "x.json"], ["--limit is -1"]),
     ],
 )

@@ -130,8 +130,10 @@ def evaluate(
     }
     if moved is not None:
         result.metrics["protocols"]["shifted"] = {
-            "shift_fraction": experiment.data.shift_fraction, "shift_seed": experiment.data.shift_seed, "rows": shifted_rows,
-        }  # fmt: skip
+            "shift_fraction": experiment.data.shift_fraction,
+            "shift_seed": experiment.data.shift_seed,
+            "rows": shifted_rows,
+        }
     return result
 
 

@@ -59,7 +59,8 @@ def run(
         constant = constant_predictor(everything.subset("train"))
     spec = spec_for(experiment.network, everything.image_shape)
     say(
-        f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, parameters: {found.source}"
+        f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, "
+        f"parameters: {found.source}"
     )
     result = evaluate(experiment, spec, found.params, constant, scored, say=say)
     result.metrics["split"] = split

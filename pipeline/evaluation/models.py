@@ -28,7 +28,7 @@ class Batch:
     neuron_spikes : {layer: (n_neurons,) int64}
         Summed over the samples.
     synops : {layer: (n_samples,) int64}
-        Synaptic operations that arrive at a layer. What the host computes (the first layer, the readout) is not counted.
+        Synaptic operations that arrive at a layer; not what the host computes (the first layer, the readout).
     step_spikes : (n_steps,) int64
         Spikes of all layers in each step, summed over the samples.
     """

@@ -29,7 +29,7 @@ class Stage:
     schema: int = 1
     automatic: bool = False  # seconds of work: run for whoever needs it
     pretrained: bool = False  # the package's parameters will do where there is no run
-    always: bool = False  # its result depends on more than its key (the source that travels): run whenever it is asked for
+    always: bool = False  # its result depends on more than its key (the source that travels): run when asked for
 
 
 _MODEL = ("data", "network", "neurons")

@@ -18,9 +18,8 @@ def run(context) -> None:
     MisfitError
         A limit of the chip or board is broken; the table of violations is printed.
     """
-    from hardware.quantization import quantization_error
-
     import hardware
+    from hardware.quantization import quantization_error
 
     experiment = context.experiment
     spec = spec_for(experiment.network, context.dataset.image_shape)
@@ -33,7 +32,8 @@ def run(context) -> None:
             print(report.table())
             raise MisfitError(
                 f"{experiment.name}: the {model} network breaks {len(report.violations)} limits of "
-                f"{experiment.quantize.board}, listed above; make it smaller, or choose another board with --set quantize.board=NAME"
+                f"{experiment.quantize.board}, listed above; make it smaller, "
+                "or choose another board with --set quantize.board=NAME"
             )
         name = f"program-{model}.npz"
         hardware.compile_network(built.net, dt_s=experiment.dt_s).save(context.out / name)
