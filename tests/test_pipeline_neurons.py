@@ -1,10 +1,6 @@
 """Hybrid neurons: spikes equal to other simulators', gradients equal to hand computation, state that is carried."""
 
-import importlib
-
 import nengo
-import nengo_extras.loihi_training
-import nengo_extras.reqs
 import numpy as np
 import pytest
 
@@ -17,23 +13,20 @@ LIF = {"tau_rc": 0.02, "tau_ref": 0.002, "amplitude": AMPLITUDE}
 RECTIFIED = {"amplitude": AMPLITUDE}
 AT_REST = {"initial_state": neurons.AT_REST}
 
-# name -> (ours, the neuron whose spikes it must give, the builder in nengo-extras for that one)
+# name -> (ours, the neuron whose spikes it must give)
 SPIKING = {
-    "lif": (neurons.HybridLIF(smoothing=0.005, **LIF, **AT_REST), nengo.LIF(**LIF, **AT_REST), None),
+    "lif": (neurons.HybridLIF(smoothing=0.005, **LIF, **AT_REST), nengo.LIF(**LIF, **AT_REST)),
     "rectified": (
         neurons.HybridRectified(**RECTIFIED, **AT_REST),
         nengo.SpikingRectifiedLinear(**RECTIFIED, **AT_REST),
-        None,
     ),
     "loihi-lif": (
         neurons.HybridLoihiLIF(smoothing=0.005, **LIF),
         nengo_loihi.neurons.LoihiLIF(**LIF),
-        "LoihiLIFBuilder",
     ),
     "loihi-rectified": (
         neurons.HybridLoihiRectified(**RECTIFIED),
         nengo_loihi.neurons.LoihiSpikingRectifiedLinear(**RECTIFIED),
-        "LoihiSpikingRectifiedLinearBuilder",
     ),
 }
 MODELS = {
@@ -70,27 +63,28 @@ def predict(neuron_type, current):
 
 
 @pytest.fixture
-def nengo_extras_builders(monkeypatch):
-    """NengoDL with nengo-extras' builders for the chip's neurons, as without this project."""
-    importlib.reload(nengo_extras.reqs)  # it looked for NengoDL when it was imported, maybe too early
-    theirs = importlib.reload(nengo_extras.loihi_training)
-    for _, neuron_type, builder in SPIKING.values():
-        if builder:
-            monkeypatch.setitem(SimNeuronsBuilder.TF_NEURON_IMPL, type(neuron_type), getattr(theirs, builder))
+def without_our_builders(monkeypatch):
+    """NengoDL as without this project: it runs nengo-loihi's own code for the chip's neurons."""
+    for name in ("loihi-lif", "loihi-rectified"):
+        monkeypatch.delitem(SimNeuronsBuilder.TF_NEURON_IMPL, type(SPIKING[name][1]))
 
 
+@pytest.mark.filterwarnings("ignore:.*falling back to Python implementation")
 @pytest.mark.parametrize("name", SPIKING)
-def test_spikes_equal_nengo_dls_inference(name, nengo_extras_builders):
-    ours, theirs, _ = SPIKING[name]
+def test_spikes_equal_nengo_dls_inference(name, without_our_builders):
+    ours, theirs = SPIKING[name]
     current = currents(name, (3, 80, 60))
     spikes = predict(ours, current)
     assert np.count_nonzero(spikes) > 1000
-    np.testing.assert_array_equal(spikes, predict(theirs, current))
+    expected = predict(theirs, current)
+    np.testing.assert_array_equal(spikes == 0, expected == 0)
+    # NumPy takes amplitude / dt in double precision before it rounds: the last bit of a spike's size
+    np.testing.assert_allclose(spikes, expected, rtol=np.finfo(np.float32).eps)
 
 
 @pytest.mark.parametrize("name", SPIKING)
 def test_the_forward_pass_of_training_equals_inference(name):
-    ours, _, _ = SPIKING[name]
+    ours, _ = SPIKING[name]
     current = currents(name, (2, 50, 40))
     net, node, probe = network(ours, 40)
     with nengo_dl.Simulator(net, minibatch_size=2, progress_bar=False) as sim:
@@ -101,7 +95,7 @@ def test_the_forward_pass_of_training_equals_inference(name):
 
 @pytest.mark.parametrize("name", SPIKING)
 def test_spikes_equal_nengos(name):
-    ours, theirs, _ = SPIKING[name]
+    ours, theirs = SPIKING[name]
     current = currents(name, (1, 80, 60))
     net, node, probe = network(theirs, 60)
     node.output = nengo.processes.PresentInput(current[0], 0.001)
@@ -114,7 +108,7 @@ def test_spikes_equal_nengos(name):
 
 @pytest.mark.parametrize("name", SPIKING)
 def test_state_is_carried_over_steps_and_not_over_samples(name):
-    ours, _, _ = SPIKING[name]
+    ours, _ = SPIKING[name]
     current = currents(name, (4, 30, 20))
     together = predict(ours, current)
     np.testing.assert_array_equal(predict(ours, current[::-1])[::-1], together)
