@@ -171,14 +171,15 @@ def markdown(result):
     ]
     for r in result["networks"]:
         lines.append(
-            f"| {r['network']} | {r['neurons_on_chip']:,} | {r['spikes_per_step']:,.0f} | {r['synops_per_step']:,.0f} | "
+            f"| {r['network']} | {r['neurons_on_chip']:,} | {r['spikes_per_step']:,.0f} "
+            f"| {r['synops_per_step']:,.0f} | "
             f"{r['ms_per_sample_step']:.3f} | {r['reference_ms_per_sample_step']:,.0f} ms "
             f"({r['reference_samples']} samples) | **{r['speedup']:,.0f}×** |"
         )
     lines += [
         "",
-        "Synaptic operations per second, and how many this machine could add if it did nothing else: with all weights in "
-        "the first-level cache (vector units), and from a pool of the network's size (memory).",
+        "Synaptic operations per second, and how many this machine could add if it did nothing else: with all weights "
+        "in the first-level cache (vector units), and from a pool of the network's size (memory).",
         "",
         "| network | weights in memory | synops/s | vector units | memory |",
         "| --- | ---: | ---: | ---: | ---: |",
