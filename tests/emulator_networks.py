@@ -50,7 +50,12 @@ def _run(sim, emulator, read, steps):
 
 
 def assert_same_run(net, steps=(7, 1, 17), seed=0, model=None):
-    """Every compartment at every step, and every probe, equal to the last bit; returns the spikes.
+    """`compare_runs`; returns the spikes."""
+    return compare_runs(net, steps, seed, model)[0]
+
+
+def compare_runs(net, steps, seed=0, model=None):
+    """Every compartment at every step, and every probe, equal to the last bit; returns spikes and program.
 
     One build serves both, since nengo-loihi builds some networks differently each time. `steps` are the lengths of
     consecutive calls of run_steps.
@@ -70,7 +75,7 @@ def assert_same_run(net, steps=(7, 1, 17), seed=0, model=None):
         a = found_data[probe]
         assert a.dtype == b.dtype and a.shape == b.shape, probe
         assert np.array_equal(a, b), probe
-    return expected[0]
+    return expected[0], program
 
 
 def fresh_reference(net, node, values, n_steps, seed=0):

@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 import pytest
-from emulator_networks import assert_same_run
+from emulator_networks import compare_runs
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "benchmarks"))
 
@@ -35,10 +35,7 @@ from hardware.emulator import Emulator
 def test_every_compartment(case):
     case = case()
     case.image.output = np.random.RandomState(0).uniform(0.2, 1, case.image.size_out)
-    spikes = assert_same_run(case.net, steps=(7,))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = compile_network(case.net)
+    spikes, program = compare_runs(case.net, steps=(7,))
     layer = np.repeat(program.block_layer, np.diff(program.block_start))
     fired = np.bincount(layer, weights=spikes.sum(axis=0), minlength=len(program.layers))
     assert (fired > 0).all(), fired
