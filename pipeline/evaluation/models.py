@@ -64,6 +64,12 @@ class NengoDLModel:
         synapse_s = experiment.finetune.synapse_s if spiking else None
         self.built = build(spec, neurons, params, synapse_s, seed=experiment.seed)
         self.probes = _spike_probes(self.built) if spiking else {}
+        with self.built.net:  # unmerged: see pipeline.training.nengo_dl_backend
+            nengo_dl.configure_settings(
+                stateful=False,
+                planner=nengo_dl.graph_optimizer.noop_planner,
+                sorter=nengo_dl.graph_optimizer.noop_order_signals,
+            )
         size = spec.readout.n_neurons + (spec.n_neurons if spiking else 0)
         self.minibatch = int(np.clip(PROBE_BYTES / (4 * size * self.n_steps), 1, 64))
         self.amplitude = experiment.dt_s * experiment.neurons.rate_scale_hz  # times output: spikes in a step
