@@ -15,10 +15,23 @@ import numpy as np
 from hardware.errors import InputError
 from hardware.kernels import Readout, Scratch, run_sample
 from hardware.layout import LayoutBuilder
-from hardware.program import Program, ProgramProbe
+from hardware.program import ARRAYS, Program, ProgramProbe
 
 MAX_CHUNK = 32  # steps that a layer runs in a row; more would not fit the spike lists into the cache
 EVENT_BYTES = 64 << 20  # bound on the spike lists of one thread
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache, by running a program of one compartment.
+
+    Most of a compilation happens outside Python's lock, so it can go on while a network is built.
+    """
+    arrays = {name: np.zeros(1, dtype=dtype) for name, dtype in ARRAYS.items()}
+    for name in ARRAYS:
+        if name.startswith(("input", "scheduled", "synapse", "axon", "entry", "weights", "indices", "route")):
+            arrays[name] = np.zeros(1 if name.endswith("_start") else 0, dtype=ARRAYS[name])
+    arrays["block_start"] = np.array([0, 1])
+    Emulator(Program(0.001, ("",), ("",), (), arrays, ())).run([], 1)
 
 
 def default_threads() -> int:

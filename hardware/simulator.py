@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Dict, Optional
 
@@ -20,7 +21,7 @@ from hardware.compile import (
     reference_interface,
     set_interface,
 )
-from hardware.emulator import Emulator
+from hardware.emulator import Emulator, warm_up
 from hardware.errors import InputError, MissingError, UnsupportedError
 from hardware.interface import FastInterface
 from hardware.lazy import import_nengo_loihi
@@ -85,6 +86,9 @@ class Simulator:
         if target == "loihi" and not import_nengo_loihi("hardware").HAS_NXSDK:
             raise MissingError("target 'loihi' needs Intel's NxSDK, which is not installed; use target='emulator'")
         self.net, self.target, self.seed, self.progress, self.threads = net, target, seed, progress, threads
+        compiling = threading.Thread(target=warm_up)
+        if target == "emulator":
+            compiling.start()
         # its emulator starts by filling integer arrays with NaN
         with build_errors(), np.errstate(invalid="ignore"):
             self._sim = nengo_loihi.Simulator(
@@ -94,6 +98,8 @@ class Simulator:
                 target="loihi" if target == "loihi" else "sim",
                 remove_passthrough=remove_passthrough,
             )
+        if target == "emulator":
+            compiling.join()
         self.program = self.emulator = None
         if target == "emulator":
             try:

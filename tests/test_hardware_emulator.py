@@ -17,10 +17,10 @@ from emulator_networks import (
 from nengo.dists import Choice, Uniform
 
 from hardware.compile import compile_network, program_from_model, reference_interface
-from hardware.emulator import Emulator
+from hardware.emulator import Emulator, warm_up
 from hardware.errors import InputError
 from hardware.interface import FastInterface
-from hardware.kernels import _decay, _wrap22, _wrap24
+from hardware.kernels import _decay, _wrap22, _wrap24, run_sample
 from hardware.layout import GENERAL, LIF, RELU, stages_of
 from hardware.lazy import import_nengo_loihi
 from hardware.program import Program
@@ -309,6 +309,13 @@ def test_strict_mode_raises_and_names_the_register(monkeypatch):
 
 
 # --- batches of a program alone
+
+
+def test_warming_up_compiles_what_programs_run(spiking_program):
+    warm_up()
+    known = list(run_sample.signatures)
+    Emulator(spiking_program).run(_spikes(spiking_program, 1, 3), 3)
+    assert list(run_sample.signatures) == known
 
 
 @pytest.fixture(scope="module")
