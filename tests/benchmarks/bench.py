@@ -107,8 +107,8 @@ def _add(q, pool, rows, width, repeats):
 
 def ceiling(pool_bytes, threads):
     """16-bit additions per second: sums of rows of a pool of this size, nothing else."""
-    width = 768
-    n_rows = max(2, pool_bytes // (2 * width))
+    width = LANES if pool_bytes <= 32 << 10 else 6 * LANES  # at least 64 rows, so that the sums are what takes time
+    n_rows = max(64, pool_bytes // (2 * width))
     rng = np.random.RandomState(0)
 
     def work(_):
