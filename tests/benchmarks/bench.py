@@ -117,7 +117,7 @@ def ceiling(pool_bytes, threads):
         q = np.zeros(width + LANES, dtype=np.int32)
         _add(q, pool, rows, width, 1)
         repeats = max(1, 20_000_000 // (rows.size * width))
-        return best_time(lambda: [_add(q, pool, r, width, 1) for r in [rows] * repeats]) / repeats / rows.size / width
+        return best_time(lambda: _add(q, pool, rows, width, repeats)) / repeats / rows.size / width
 
     with ThreadPoolExecutor(threads) as pool:
         return float(sum(1 / t for t in pool.map(work, range(threads))))
