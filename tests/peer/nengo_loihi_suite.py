@@ -34,6 +34,8 @@ nengo_neurons =
 nengo_simloader = nengo_loihi.tests.make_test_sim
 """
 
+EXTRAS = "nengo-extras==0.5.0 --hash=sha256:4508d30b6bd859d15ceda3c62c36e2c6e0ce045579c0e355c1f0855bbf5c63fa"
+
 # What is left out on purpose, by the refusal or the thing that the test takes hold of.
 REASONS = (
     ("on-chip learning", "does not apply: learning on the chip (PES) is refused by name"),
@@ -66,6 +68,15 @@ def copy_package(folder: Path) -> Path:
         digits.write_bytes(pickle.dumps(drawn_digits()))
     (folder / "pytest.ini").write_text(INI)
     return target
+
+
+def install_extras(folder: Path) -> None:
+    """nengo-extras, which the suite draws with and nothing else here needs, below `folder`."""
+    requirement = folder / "extras.txt"
+    requirement.write_text(f"{EXTRAS}\n")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps"]
+    options = ["--no-build-isolation", "--require-hashes", "--target", folder, "-r", requirement]
+    subprocess.run([*pip, *options], check=True)
 
 
 def run(folder: Path, arguments, reference: bool):
@@ -103,6 +114,7 @@ def main(arguments) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_package(folder)
+        install_extras(folder)
         outcomes = run(folder, arguments or ["nengo_loihi"], reference)
         left = {test: o for test, o in outcomes.items() if o[0] != "passed"}
         doubtful = [test for test, (outcome, reason) in left.items() if not explain(reason, outcome, "")]
