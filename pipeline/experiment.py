@@ -24,6 +24,7 @@ EXPERIMENTS_DIR = Path(__file__).parent / "experiments"
 
 
 def choice(*values: str) -> Any:
+    """The type of a setting that takes one of `values`."""
     return Literal[values]
 
 
