@@ -8,7 +8,7 @@ import pytest
 from hardware.errors import InputError
 from pipeline import experiment
 from pipeline.datasets.base import Dataset
-from pipeline.experiment import NeuronSettings, TrainSettings
+from pipeline.experiment import DataSettings, NeuronSettings, TrainSettings
 from pipeline.neurons import tf
 from pipeline.training.backend import Job
 from pipeline.training.loop import Schedule, batches
@@ -19,7 +19,7 @@ IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
 
 
 def schedule(**changes):
-    return Schedule.of(dataclasses.replace(TrainSettings(), **changes), seed=3)
+    return Schedule.of(dataclasses.replace(TrainSettings(), **changes), DataSettings(), seed=3)
 
 
 def planes(n=400):

@@ -37,9 +37,9 @@ _MODEL = ("data", "network", "neurons")
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("train", "train the ANN in NengoDL", (), (*_MODEL, "train")),
+        Stage("train", "train the ANN in NengoDL", (), (*_MODEL, "train"), schema=2),
         Stage("finetune", "fine-tune it as a hybrid: spikes forward, rate gradients backward", ("train",),
-              (*_MODEL, "finetune")),
+              (*_MODEL, "finetune"), schema=2),
         Stage("quantize", "place the spiking networks on cores and turn them into integers", ("train", "finetune"),
               (*_MODEL, "finetune", "quantize"), automatic=True, pretrained=True),
         Stage("deploy", "compare NengoDL and emulated Loihi on the test split",

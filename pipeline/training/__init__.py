@@ -108,8 +108,9 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
 
 def _run(experiment, settings, job, params, dataset, folder, key, say) -> Trained:
     make_deterministic(experiment.seed)
+    schedule = Schedule.of(settings, experiment.data, experiment.seed)
     backend = make_backend(settings.backend, job, params)
     try:
-        return fit(backend, job.spec, job.scaler, Schedule.of(settings, experiment.seed), dataset, folder, key, say)
+        return fit(backend, job.spec, job.scaler, schedule, dataset, folder, key, say)
     finally:
         backend.close()

@@ -13,7 +13,7 @@ import numpy as np
 
 from hardware.errors import InputError
 from pipeline import metrics
-from pipeline.datasets.augment import augment
+from pipeline.datasets.augment import augment, shifted
 from pipeline.datasets.base import Dataset
 from pipeline.networks import NetworkSpec, Params
 from pipeline.progress import Progress, duration
@@ -41,11 +41,14 @@ class Schedule:
     epoch_samples: int
     patience: int
     seed: int
+    shift_fraction: float = 0.08  # of the shifted protocol
+    shift_seed: int = 1
 
     @classmethod
-    def of(cls, settings, seed: int) -> Schedule:
-        names = [field.name for field in fields(cls) if field.name != "seed"]
-        return cls(*(getattr(settings, name) for name in names), seed)
+    def of(cls, settings, data, seed: int) -> Schedule:
+        """From the settings of a phase, those of the data, and the seed of order and views."""
+        names = [field.name for field in fields(cls) if field.name not in ("seed", "shift_fraction", "shift_seed")]
+        return cls(*(getattr(settings, name) for name in names), seed, data.shift_fraction, data.shift_seed)
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1. "cosine" falls along half a cosine, after the warm-up."""
@@ -98,7 +101,7 @@ def fit(
     InputError
         The loss is not finite any more.
     """
-    train, validation = dataset.subset("train"), dataset.subset("validation")
+    train, validation = dataset.subset("train"), protocols(dataset.subset("validation"), schedule)
     metric = METRICS[dataset.task]
     found = checkpoint.Checkpoint.load(folder, key)
     if found:
@@ -148,12 +151,26 @@ def fit(
     return Trained(best, history)
 
 
-def validate(backend: Backend, scaler: TargetScaler, dataset: Dataset) -> float:
-    """The task's metric, mean over images or volumes."""
-    predicted = scaler.restore(backend.predict(dataset.images)).reshape(dataset.targets.shape)
+def protocols(dataset: Dataset, schedule: Schedule) -> list[Dataset]:
+    """What an epoch is judged on: the samples, and where they are boxes the same samples moved.
+
+    Where most objects lie alike, one constant box scores so well on unmoved images that a network which has learned to
+    find the object can be worse than one which has learned nothing. On moved images it cannot.
+    """
     if dataset.task == "masks":
-        predicted = predicted > 0
-    return float(metrics.score(dataset.task, predicted, dataset.targets, dataset.groups).mean())
+        return [dataset]
+    return [dataset, shifted(dataset, schedule.shift_fraction, schedule.shift_seed)]
+
+
+def validate(backend: Backend, scaler: TargetScaler, datasets: list[Dataset]) -> float:
+    """The task's metric, mean over images or volumes and over `datasets`."""
+    values = []
+    for dataset in datasets:
+        predicted = scaler.restore(backend.predict(dataset.images)).reshape(dataset.targets.shape)
+        if dataset.task == "masks":
+            predicted = predicted > 0
+        values.append(metrics.score(dataset.task, predicted, dataset.targets, dataset.groups).mean())
+    return float(np.mean(values))
 
 
 def batches(
