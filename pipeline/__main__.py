@@ -53,6 +53,11 @@ def _arguments() -> argparse.ArgumentParser:
             verb.add_argument("--limit", type=int, metavar="N", help="first N test samples (deploy.limit)")
             verb.add_argument("--target", choices=("emulator", "reference"), help="deploy.target")
 
+    verb = with_settings(add("repeat", _repeat, "train, fine-tune and deploy with several seeds: means and intervals"))
+    verb.add_argument("experiment")
+    verb.add_argument("--seeds", type=int, default=3, metavar="N", help="how many, the experiment's first (default: 3)")
+    verb.add_argument("--models", help="comma-separated rows of the further seeds (default: all)")
+
     verb = with_settings(add("evaluate", _evaluate, "score models on a data set, without a run folder"))
     verb.add_argument("experiment")
     verb.add_argument("--split", choices=("test", "all"), default="test")
@@ -98,12 +103,22 @@ def _stage(arguments) -> int:
     return 0
 
 
+def _models(arguments) -> tuple[str, ...] | None:
+    return tuple(arguments.models.split(",")) if arguments.models else None
+
+
+def _repeat(arguments) -> int:
+    from pipeline.repeat import run
+
+    run(_load(arguments, arguments.experiment), arguments.runs, arguments.data, arguments.seeds, _models(arguments))
+    return 0
+
+
 def _evaluate(arguments) -> int:
     from pipeline.evaluation.command import run
 
-    models = tuple(arguments.models.split(",")) if arguments.models else None
     run(
-        _load(arguments, arguments.experiment), arguments.data, arguments.runs, arguments.split, models,
+        _load(arguments, arguments.experiment), arguments.data, arguments.runs, arguments.split, _models(arguments),
         arguments.params, arguments.limit, arguments.json,
     )  # fmt: skip
     return 0

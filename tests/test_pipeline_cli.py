@@ -210,6 +210,6 @@ def test_help_names_every_stage_and_is_quick_to_load():
         "print([m for m in ('numpy', 'tensorflow', 'nengo', 'nengo_dl', 'nengo_loihi', 'numba') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
-    for word in ("train", "finetune", "quantize", "deploy", "report", "evaluate", "check", "data"):
+    for word in ("train", "finetune", "quantize", "deploy", "report", "repeat", "evaluate", "check", "data"):
         assert word in out
     assert out.splitlines()[-1] in ("[]", "['numpy']")

@@ -39,6 +39,7 @@ def build(inputs: Inputs) -> dict[str, Any]:
         "energy": energy,
         "neurobench": costs.neurobench(metrics, inputs.spec, inputs.params, placement.synapse_bits(inputs.placement)),
         "stages": inputs.stages,
+        "seeds": inputs.seeds,
         "reproduce": reproduce(inputs),
     }
     document["verdict"] = verdict.sentences(document)

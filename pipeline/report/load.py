@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts
+from pipeline import artifacts, repeat
 from pipeline.board import row_file
 from pipeline.networks import NetworkSpec, spec_for
 
@@ -30,6 +30,7 @@ class Inputs:
     placement: dict[str, Any] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # manifests: seconds, versions, git
+    seeds: dict[str, Any] = field(default_factory=dict)  # what `cotrain repeat` wrote, if with these settings
 
 
 def load(context) -> Inputs:
@@ -68,4 +69,12 @@ def load(context) -> Inputs:
         placement=optional(context.read_json, "quantize", artifacts.PLACEMENT),
         quantization=optional(context.read_json, "quantize", artifacts.QUANTIZATION),
         stages=stages,
+        seeds=_seeds(context),
     )
+
+
+def _seeds(context) -> dict[str, Any]:
+    """The figures of several seeds, unless they are of other settings."""
+    path = repeat.summary_file(context.runs, context.experiment)
+    found = artifacts.read_json(path) if path.is_file() else {}
+    return found if found.get("settings") == repeat.shared_settings(context.experiment) else {}

@@ -63,7 +63,7 @@ def lead(document: dict[str, Any]) -> list:
     chart = figures.scores(document)
     blocks += _board(document)
     beside = ((chart,) if chart else ()) + (tables.steps(document),)
-    return [*blocks, Row(beside), *tables.protocols(document)]
+    return [*blocks, Row(beside), *tables.protocols(document), *tables.seeds(document)]
 
 
 def _board(document):

@@ -88,6 +88,34 @@ def protocols(document: dict[str, Any]) -> list:
     return found
 
 
+def seeds(document: dict[str, Any]) -> list[Table]:
+    """The same experiment trained with other seeds, under every protocol."""
+    summary = document.get("seeds")
+    if not summary:
+        return []
+    metric = metric_name(summary["metric"])
+    columns = ("Model", *(f"Seed {seed}" for seed in summary["seeds"]), "Mean", "95 % CI", "Mean rate (Hz)")
+    found = []
+    for protocol, rows in (("", summary["rows"]), *((n, p["rows"]) for n, p in summary["protocols"].items())):
+        where = f" under protocol “{protocol}”" if protocol else ""
+        caption = (
+            f"{metric} of {text.plural(len(summary['seeds']), 'training')} from other initial parameters{where}; "
+            "same split. The interval is that of the mean over seeds (Student's t)."
+        )
+        cells = tuple(
+            (
+                row["model"],
+                *map(text.score, row["values"]),
+                f"**{text.score(row['mean'])}**",
+                text.interval(row["ci95"]),
+                " ".join(map(text.rate, row["mean_rate_hz"])) if row["mean_rate_hz"][0] is not None else text.NOTHING,
+            )
+            for row in rows
+        )
+        found.append(Table(caption, columns, cells, "l" + "r" * (len(columns) - 1)))
+    return found
+
+
 def histories(document: dict[str, Any]) -> list[Table]:
     found = []
     for stage, history in document["histories"].items():

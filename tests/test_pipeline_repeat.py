@@ -1,0 +1,100 @@
+"""Several seeds: the interval against the textbook's, and the command on a tiny experiment."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from pipeline import artifacts, experiment, repeat
+from pipeline.__main__ import main
+
+NAME = "demo-locnet"
+TINY = [
+    "--set", "data.height=16", "--set", "data.width=32", "--set", "data.n_groups=40", "--set", "network.filters=[2, 4]",
+    "--set", "network.dense=[8]", "--set", "train.epochs=2", "--set", "finetune.epochs=1",
+    "--set", "finetune.n_steps=20", "--set", "finetune.readout_steps=5", "--set", "deploy.n_bootstrap=50",
+]  # fmt: skip
+FEW = ["--models", "constant,ann,loihi-hybrid"]
+
+
+def test_interval_by_hand():
+    found = repeat.spread([1.0, 2.0, 3.0])
+    half = 4.302653 / np.sqrt(3)  # Student's t, two degrees of freedom, 97.5 %: any table
+    assert found["mean"] == 2 and found["sd"] == 1
+    assert found["ci95"] == pytest.approx([2 - half, 2 + half], abs=1e-6)
+
+
+def test_a_row_needs_every_seed_and_keeps_their_order():
+    def metrics(ann, hybrid):
+        rows = [{"model": "ann", "value": ann, "mean_rate_hz": None}]
+        rows.append({"model": "hybrid", "value": hybrid, "mean_rate_hz": 20.0, **({} if hybrid else {"skipped": "no"})})
+        return {"metric": "iou", "n_samples": 5, "rows": rows, "protocols": {"shifted": {"rows": rows[:1]}}}
+
+    settings = experiment.load(NAME, ["seed=4"])
+    summary = repeat.summarise(settings, [metrics(0.5, 0.4), metrics(0.7, None), metrics(0.6, 0.4)])
+    assert summary["seeds"] == [4, 5, 6]
+    assert [row["model"] for row in summary["rows"]] == ["ann"]
+    assert summary["rows"][0]["values"] == [0.5, 0.7, 0.6]
+    assert summary["protocols"]["shifted"]["rows"][0]["mean"] == pytest.approx(0.6)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    assert main(["repeat", NAME, "--seeds", "2", *FEW, "--runs", str(folder), *TINY]) == 0
+    return folder
+
+
+def test_seeds_differ_and_the_split_does_not(runs):
+    summary = artifacts.read_json(runs / NAME / "seeds" / "seeds.json")
+    folders = runs, runs / NAME / "seeds" / "1"
+    first, second = (artifacts.read_npz(folder / NAME / "deploy" / artifacts.PREDICTIONS) for folder in folders)
+    np.testing.assert_array_equal(first["names"], second["names"])
+    assert not np.array_equal(first["ann/prediction"], second["ann/prediction"])
+    assert [row["model"] for row in summary["rows"]] == ["constant", "ann", "loihi-hybrid"]
+    for row in summary["rows"]:
+        for value, folder in zip(row["values"], folders, strict=True):
+            metrics = artifacts.read_json(folder / NAME / "deploy" / artifacts.METRICS)
+            assert value == next(r["value"] for r in metrics["rows"] if r["model"] == row["model"])
+    constant = summary["rows"][0]
+    assert constant["sd"] == 0, "the constant box is of the training split, which all seeds share"
+    assert len(summary["protocols"]["shifted"]["rows"]) == 3
+    own = artifacts.read_json(runs / NAME / "deploy" / artifacts.METRICS)
+    assert not any(row.get("skipped") for row in own["rows"]), "the first seed is the experiment's own run, whole"
+
+
+def test_what_is_done_is_not_done_again(runs, capsys):
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.name != "seeds.json"}
+    assert main(["repeat", NAME, "--seeds", "2", *FEW, "--runs", str(runs), *TINY]) == 0
+    assert capsys.readouterr().out.count("up to date") == 2 * 4  # quantize, too
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_report_shows_the_seeds_of_its_settings_only(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    where = ["--runs", str(tmp_path / "runs"), *TINY]
+    assert main(["report", NAME, *where]) == 0
+    report = tmp_path / "runs" / NAME / "report"
+    summary = artifacts.read_json(tmp_path / "runs" / NAME / "seeds" / "seeds.json")
+    assert artifacts.read_json(report / "report.json")["seeds"] == summary
+    line = next(line for line in (report / "report.md").read_text().split("| Model | Seed 0 | Seed 1 |")[1].splitlines()
+                if line.startswith("| ann |"))  # fmt: skip
+    assert [f"{value:.4f}" for value in summary["rows"][1]["values"]] == [cell.strip() for cell in line.split("|")[2:4]]
+    summary["settings"]["train"]["epochs"] = 3
+    artifacts.write_json(tmp_path / "runs" / NAME / "seeds" / "seeds.json", summary)
+    assert main(["report", NAME, *where]) == 0, "no --force: the report is made whenever it is asked for"
+    assert artifacts.read_json(report / "report.json")["seeds"] == {}
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--seeds", "1"], "--seeds is 1; expected 2 or more"),
+        (["--models", "anm"], "unknown model 'anm'; did you mean"),
+    ],
+)
+def test_refusals(arguments, said, tmp_path, capsys):
+    assert main(["repeat", NAME, *arguments, "--runs", str(tmp_path), *TINY]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
