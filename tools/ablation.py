@@ -1,10 +1,11 @@
-"""Which parts of the recipe help: LocNet on the aeroplanes, each variant with several seeds, on the validation split.
+"""Which parts of a recipe help: each left out or changed in turn, with several seeds, on the validation split.
 
-    python tools/ablation.py [--data DIR] [--seeds 3] [--epochs 20] [--json reports/ablation.json]
+    python tools/ablation.py locnet|cae [--data DIR] [--seeds 3] [--out reports/ablation]
 
-A variant is one change of settings. Every variant is scored as the ANN, as the simply converted network
-with the chip's dynamics, and after hybrid fine-tuning. Small images and short trainings: for comparison between
-variants, not with the committed results.
+Every variant is scored as the ANN, as the simply converted network and after hybrid fine-tuning, the last two in the
+chip's integers on the emulator. Networks are narrower, images smaller and trainings shorter than in the recipes: for
+comparison between variants, not with the committed results. Writes OUT-<experiment>.json after every row, and the
+table OUT-<experiment>.md at the end; a row that is already there is not run again.
 """
 
 from __future__ import annotations
@@ -12,92 +13,160 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
-from pipeline import datasets, experiment, metrics, training
-from pipeline.datasets.augment import shifted
-from pipeline.training.unrolled import forward, tf
+from hardware.errors import CotrainError
+from pipeline import artifacts, datasets, experiment, training
+from pipeline.datasets.constant import constant_predictor
+from pipeline.evaluation import evaluate
+from pipeline.networks import spec_for
+from pipeline.progress import duration
+from pipeline.repeat import spread
 
-BASE = ("data.height=48", "data.width=96", "train.view_fraction=0.8", "finetune.epochs=1", "finetune.schedule=constant")
-VARIANTS = {
-    "recipe": (),
-    "ideal rate curve in the ANN": ("neurons.rate_curve=ideal",),
-    "no penalty on rates": ("train.rate_mean_weight=0", "finetune.rate_mean_weight=0"),
-    "synapse 5 ms": ("finetune.synapse_s=0.005",),
-}
-SAME_ANN = ("synapse 5 ms",)  # only fine-tuning differs from the recipe
+BASE = {
+    "locnet": (
+        "data.height=48", "data.width=96", "network.dense=[128, 64, 32]", "train.epochs=60", "finetune.epochs=3",
+    ),
+    "cae": (
+        "network.filters=[8, 24, 48]", "train.epochs=6", "finetune.epochs=2",
+    ),
+}  # fmt: skip
+VALIDATION_GROUPS = {"locnet": 0, "cae": 10}  # images or volumes that are scored (0: all)
+IDEAL = "ideal rate curve in the ANN"
+NO_PENALTY = "no penalty on rates"
+VARIANTS = {  # settings, and whether the ANN is the recipe's
+    "recipe": ((), True),
+    IDEAL: (("neurons.rate_curve=ideal",), False),
+    NO_PENALTY: (
+        (
+            "train.rate_mean_weight=0", "finetune.rate_mean_weight=0", "train.rate_weight=0", "finetune.rate_weight=0",
+        ),
+        False,
+    ),
+    "synapses of 5 ms": (("finetune.synapse_s=0.005",), True),
+    "weights rounded in fine-tuning": (("finetune.round_weights=true",), True),
+    "30 steps, the last 15 read out": (("finetune.n_steps=30", "finetune.readout_steps=15"), True),
+}  # fmt: skip
+MODELS = ("ann", "loihi-converted", "loihi-hybrid")
 
 
-def score(settings, phase: str, params, data) -> tuple[float, float]:
-    """(IoU, mean rate in Hz) with the chip's neurons."""
-    chip = dataclasses.replace(settings, neurons=dataclasses.replace(settings.neurons, rate_curve="loihi"))
-    base = settings if phase == "ann" else chip
-    everything = datasets.Dataset(
-        data.name, data.task, data.images, data.targets, data.names, data.groups, np.full(len(data), "train")
-    )
-    job = dataclasses.replace(training.job_for(base, everything, phase), precision="float32")
-    predicted, activity = [], []
-    for first in range(0, len(data), 24):
-        out, layers = forward(job, params, tf.constant(data.images[first : first + 24]))
-        predicted.append(out.numpy())
-        activity.append(sum(float(tf.reduce_sum(a)) for a in layers))
-    value = metrics.score("boxes", np.concatenate(predicted), data.targets, data.groups).mean()
-    rate = sum(activity) * settings.neurons.rate_scale_hz / len(data) / job.spec.n_neurons
-    return float(value), float(rate)
-
-
-def run(name: str, seed: int, epochs: int, data: Path, known: dict) -> dict:
-    settings = experiment.load("locnet", [*BASE, f"train.epochs={epochs}", f"seed={seed}", *VARIANTS[name]])
+def run(name: str, variant: str, seed: int, data: Path, anns: dict) -> dict:
+    """Train one variant with one seed and score it."""
+    changes, same_ann = VARIANTS[variant]
+    settings = experiment.load(name, [*BASE[name], f"seed={seed}", *changes])
+    settings = dataclasses.replace(settings, deploy=dataclasses.replace(settings.deploy, models=MODELS))
     dataset = datasets.load_for(settings.data, data, data)
-    key = ("recipe" if name in SAME_ANN else name, seed)
+    key = ("recipe" if same_ann else variant, seed)
 
     def quiet(_):
         pass
 
     with tempfile.TemporaryDirectory() as folder:
-        if key not in known:
-            known[key] = training.train(settings, dataset, Path(folder), "ann", quiet).params
-        hybrid = training.finetune(settings, dataset, known[key], Path(folder), "hybrid", quiet).params
-    validation, result = dataset.subset("validation"), {"variant": name, "seed": seed}
-    for protocol, samples in (("standard", validation), ("shifted", shifted(validation))):
-        for model, phase, params in (
-            ("ann", "ann", known[key]), ("converted", "hybrid", known[key]), ("hybrid", "hybrid", hybrid),
-        ):  # fmt: skip
-            value, rate = score(settings, phase, params, samples)
-            result[f"{model}/{protocol}"] = round(value, 4)
-            if protocol == "standard":
-                result[f"{model}/mean_rate_hz"] = round(rate, 1)
-    print(result, flush=True)
-    return result
+        if key not in anns:
+            anns[key] = training.train(settings, dataset, Path(folder), "ann", quiet).params
+        # the chip has its own rate curve, whatever the ANN was trained with
+        chip = dataclasses.replace(settings, neurons=dataclasses.replace(settings.neurons, rate_curve="loihi"))
+        hybrid = training.finetune(chip, dataset, anns[key], Path(folder), "hybrid", quiet).params
+    validation = dataset.subset("validation")
+    if VALIDATION_GROUPS[name]:
+        last = np.unique(validation.groups)[VALIDATION_GROUPS[name]]
+        validation = validation.take(int(np.argmax(validation.groups == last)))
+    spec = spec_for(settings.network, dataset.image_shape)
+    found = evaluate(
+        settings, spec, {"ann": anns[key], "hybrid": hybrid}, constant_predictor(dataset.subset("train")), validation,
+        say=quiet,
+    ).metrics  # fmt: skip
+    row = {"variant": variant, "seed": seed}
+    protocols = {"": found["rows"], **{f"/{n}": p["rows"] for n, p in found["protocols"].items()}}
+    for suffix, rows in protocols.items():
+        for entry in rows:
+            if entry["model"] in MODELS:
+                row[f"{entry['model']}{suffix}"] = round(entry["value"], 5)
+                if not suffix and entry["mean_rate_hz"] is not None:
+                    row[f"{entry['model']}/mean_rate_hz"] = round(entry["mean_rate_hz"], 2)
+    return row
+
+
+def table(report: dict) -> str:
+    """Means over seeds; of the last column the 95 % interval of the difference to the recipe, paired by seed."""
+    rows = report["rows"]
+    suffix = "/shifted" if "ann/shifted" in rows[0] else ""
+    columns = [f"ann{suffix}", f"loihi-converted{suffix}", f"loihi-hybrid{suffix}", "loihi-hybrid/mean_rate_hz"]
+    heads = ["ANN", "converted, Loihi", "hybrid, Loihi", "rate (Hz)", "hybrid against the recipe's (95 %)"]
+    lines = ["| variant | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+    by = {(row["variant"], row["seed"]): row for row in rows}
+    for variant in report["variants"]:
+        seeds = [seed for v, seed in by if v == variant]
+        if not seeds:
+            continue
+        cells = []
+        for column in columns:
+            values = [by[variant, seed][column] for seed in seeds]
+            digits = 1 if "rate" in column else 4
+            each = " ".join(f"{value:.{digits}f}" for value in values)
+            cells.append(f"**{np.mean(values):.{digits}f}** ({each})")
+        key = columns[2]
+        paired = [by[variant, s][key] - by["recipe", s][key] for s in seeds if ("recipe", s) in by]
+        if variant == "recipe" or len(paired) < 2:
+            cells.append("")
+        else:
+            found = spread(paired)
+            cells.append(f"{found['mean']:+.4f} ({found['ci95'][0]:+.4f} to {found['ci95'][1]:+.4f})")
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def page(report: dict) -> str:
+    """The table, and what was run."""
+    name, groups = report["experiment"], report["groups"]
+    scored = f"the first {groups} volumes of the validation split" if groups else "the validation split"
+    where = "; images and boxes moved and scaled by up to 8 %" if "ann/shifted" in report["rows"][0] else ""
+    changed = "".join(f"- {v}: `{' '.join(changes)}`\n" for v, changes in report["variants"].items() if changes)
+    return (
+        f"# Ablation: {name}\n\n`python tools/ablation.py {name} --data DATA`: `cotrain` {name} with "
+        f'`{" ".join(report["base"])}`, scored on {scored}{where}. "Loihi" is the emulator\'s integers. Mean over '
+        f"seeds (each seed); the last column is paired by seed.\n\n{table(report)}\n{changed}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment", choices=sorted(BASE))
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--json", type=Path, default=Path("reports/ablation.json"))
+    parser.add_argument("--out", type=Path, default=Path("reports/ablation"))
     arguments = parser.parse_args()
-    rows, known = [], {}
-    for seed in range(arguments.seeds):
-        for name in VARIANTS:
-            rows.append(run(name, seed, arguments.epochs, arguments.data, known))
-            report = {"schema": 1, "split": "validation", "epochs": arguments.epochs, "base": list(BASE), "rows": rows}
-            report["variants"] = {name: list(changes) for name, changes in VARIANTS.items()}
-            temporary = arguments.json.with_suffix(".tmp")
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-            os.replace(temporary, arguments.json)
-    columns = [key for key in rows[0] if key not in ("variant", "seed")]
-    print("| variant | " + " | ".join(columns) + " |\n" + "| --- " * (len(columns) + 1) + "|")
-    for name in VARIANTS:
-        values = np.array([[row[c] for c in columns] for row in rows if row["variant"] == name])
-        cells = [f"{m:.4g} ± {s:.2g}" for m, s in zip(values.mean(0), values.std(0), strict=True)]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+    name = arguments.experiment
+    path = arguments.out.with_name(f"{arguments.out.name}-{name}.json")
+    report = {
+        "schema": 2, "experiment": name, "split": "validation", "groups": VALIDATION_GROUPS[name],
+        "base": list(BASE[name]), "variants": {variant: list(changes) for variant, (changes, _) in VARIANTS.items()},
+        "rows": [],
+    }  # fmt: skip
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if {**before, "rows": []} == report:
+            report = before
+    done = {(row["variant"], row["seed"]) for row in report["rows"]}
+    anns: dict = {}
+    todo = [(v, s) for s in range(arguments.seeds) for v in VARIANTS if (v, s) not in done]
+    started = time.perf_counter()
+    for i, (variant, seed) in enumerate(todo):
+        report["rows"].append(run(name, variant, seed, arguments.data, anns))
+        artifacts.write_json(path, report)
+        left = (time.perf_counter() - started) / (i + 1) * (len(todo) - i - 1)
+        print(report["rows"][-1], f"{duration(left)} left", flush=True)
+        path.with_suffix(".md").write_text(page(report), encoding="utf-8")
+    print(table(report))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CotrainError as error:
+        sys.exit(f"ablation: {error}")
