@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardware.errors import InputError, MisfitError, UnsupportedError
+from hardware.fastbuild import fast_model
 from hardware.lazy import import_nengo_loihi
 from hardware.program import PROBE_KEYS, Program, ProgramProbe
 
@@ -46,7 +47,7 @@ def compile_network(net, dt_s: float = 0.001, remove_passthrough: bool = True) -
     InputError
         nengo-loihi cannot build the network for another reason.
     """
-    model = import_nengo_loihi("builder").Model(dt=float(dt_s))
+    model = fast_model(dt_s)
     with build_errors():
         model.build(net, remove_passthrough=remove_passthrough)
     return program_from_model(model)
@@ -203,13 +204,12 @@ def _synapses(blocks):
             bases.append(np.zeros(n, np.int32) if base is None else np.maximum(np.asarray(base), -1))
             entry = np.arange(n) if synapse.axon_to_weight_map is None else np.asarray(synapse.axon_to_weight_map)
             axon_entry.append(entry + len(entry_atoms))
-            for w, i in zip(synapse.weights, synapse.indices):
-                row = i[:1] if (i == i[:1]).all() else i
-                weights.append(w.ravel())
-                indices.append(row.ravel())
-                entry_atoms.append(w.shape[0])
-                entry_size.append(w.size)
-                index_size.append(row.size)
+            rows = [i if len(i) == 1 or (i != i[:1]).any() else i[:1] for i in synapse.indices]
+            weights += [w.ravel() for w in synapse.weights]
+            indices += [row.ravel() for row in rows]
+            entry_atoms += [len(w) for w in synapse.weights]
+            entry_size += [w.size for w in synapse.weights]
+            index_size += [row.size for row in rows]
     return index, {
         "synapse_block": block_of,
         "synapse_axon_start": axon_start,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from types import FunctionType
 
+import nengo
 import numpy as np
 
 from hardware.convweights import conv2d_loihi_weights
@@ -26,6 +27,7 @@ def fast_model(dt_s: float, label=None):
     model = import_nengo_loihi("builder").Model(dt=float(dt_s), label=label)
     if _known():
         model.builder = _builder()
+        model.host_pre.builder = model.host.builder = _host_builder()
     return model
 
 
@@ -60,8 +62,11 @@ def _with(function, **names):
 def _builder():
     """nengo-loihi's Builder; build functions that somebody else has registered stay."""
     base = import_nengo_loihi("builder.builder").Builder
-    network, connection = (import_nengo_loihi(f"builder.{name}") for name in ("network", "connection"))
+    network, connection, ensemble = (
+        import_nengo_loihi(f"builder.{name}") for name in ("network", "connection", "ensemble")
+    )
     ours = {
+        ensemble.build_ensemble: _with(ensemble.build_ensemble, gen_eval_points=_gen_eval_points),
         network.build_network: _with(
             network.build_network,
             split_model=split_model,
@@ -72,8 +77,42 @@ def _builder():
             connection.build_conv2d_connection, conv2d_loihi_weights=conv2d_loihi_weights
         ),
     }
+    return _derived(base, ours)
+
+
+def _host_builder():
+    """Nengo's Builder, for the ensembles on the host."""
+    theirs = nengo.builder.ensemble
+    ours = {theirs.build_ensemble: _with(theirs.build_ensemble, gen_eval_points=_gen_eval_points)}
+    return _derived(nengo.builder.Builder, ours)
+
+
+def _derived(base, ours):
     builders = {kind: ours.get(function, function) for kind, function in base.builders.items()}
     return type("FastBuilder", (base,), {"builders": builders})()
+
+
+# --- random draws: what takes time is NumPy's shuffling of rows
+
+
+class _QuickShuffle(np.random.RandomState):
+    """Shuffles rows by their numbers: the same draws, in NumPy's loop for vectors."""
+
+    def shuffle(self, x) -> None:
+        if type(x) is not np.ndarray or x.ndim < 2 or not x.size:
+            return super().shuffle(x)
+        order = np.arange(len(x))
+        super().shuffle(order)
+        x[...] = x[order]
+
+
+def _gen_eval_points(ens, eval_points, rng, **kwargs):
+    """As `nengo.builder.ensemble.gen_eval_points`."""
+    quick = _QuickShuffle()
+    quick.set_state(rng.get_state())
+    points = nengo.builder.ensemble.gen_eval_points(ens, eval_points, rng=quick, **kwargs)
+    rng.set_state(quick.get_state())
+    return points
 
 
 # --- rounding to integers: nengo-loihi's function sees each synapse group as if it had one entry

@@ -6,7 +6,7 @@ that reach the same targets form a *group*; they differ only in their row of wei
 kept once.
 
 Names: a *unit* sends spikes (the layers, then the host's inputs). A *projection* joins a unit to a layer. A *pattern*
-is the shape of a group's targets: runs of neighbours relative to the first one, each padded to `LANES`.
+is the shape of a group's targets: runs of neighbours relative to the first one, each padded to `pool.LANES`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import List
 
 import numpy as np
 
+from hardware.pool import Pool, distinct_rows, numbers
 from hardware.program import Program
 
-LANES = 16  # weights are stored and added in multiples of this many
 _ALIGN = 64  # layers start at multiples of this many compartments
 _INT16_MAX = 32767
 
@@ -47,7 +47,7 @@ Layout = namedtuple(
         "projection_shift",  # int64, weights were shifted right by this many bits
         "projection_limit",  # int64, as many rows can be summed in 16 bits
         "line_group",  # int32, -1: this line has no target here
-        "line_row",  # int32, first weight in pool / LANES
+        "line_row",  # int32, first weight in pool, / LANES
         "group_target",  # int32, first place
         "group_pattern",  # int32
         "pattern_start",  # int64 into run_*
@@ -79,9 +79,10 @@ class LayoutBuilder:
         axons = np.diff(p.synapse_axon_start)
         self._axon_first = np.repeat(p.block_start[p.synapse_block], axons) + p.axon_base
         self._axon_used = p.axon_base >= 0
+        self.index_number = numbers(p.indices, p.entry_index_start)  # entries with equal indices have equal numbers
 
     def build(self) -> Layout:
-        pool = _Pool()
+        pool = Pool()
         targets = self._routes_by_target()
         start, unit, offset, shift, limit = [0], [], [], [], []
         line_group, line_row, n_lines = [], [], 0
@@ -203,11 +204,12 @@ class LayoutBuilder:
         """
         p = self.program
         axons = [np.arange(*p.synapse_axon_start[[s, s + 1]]) for s in np.unique(p.route_synapse[routes])]
-        entries = np.unique(p.axon_entry[np.concatenate(axons)])
-        parts = [p.weights[p.entry_start[e] : p.entry_start[e + 1]] for e in entries]
-        bits = int(np.bitwise_or.reduce([np.bitwise_or.reduce(w) for w in parts if w.size] or [0]))
+        used = np.zeros(len(p.entry_atoms), dtype=bool)
+        used[p.axon_entry[np.concatenate(axons)]] = True
+        weights = p.weights[np.repeat(used, np.diff(p.entry_start))]
+        bits = int(np.bitwise_or.reduce(weights)) if weights.size else 0
         shift = (bits & -bits).bit_length() - 1 if bits else 0
-        largest = max((max(-int(w.min()), int(w.max())) for w in parts if w.size), default=0) >> shift
+        largest = max(-int(weights.min()), int(weights.max())) >> shift if weights.size else 0
         if largest <= _INT16_MAX:
             return [(None, shift, max(1, _INT16_MAX // max(1, largest)))]
         return [(15, 0, 1), (15, 15, 1), (None, 30, 1)]
@@ -223,13 +225,14 @@ class _Plane:
 class _Fans:
     """Turns "these axons" into targets, patterns and rows; each shape is worked out once and then recognised."""
 
-    def __init__(self, builder: LayoutBuilder, pool: _Pool, scale):
+    def __init__(self, builder: LayoutBuilder, pool: Pool, scale):
         p = builder.program
         self.places, self.axon_first, self.axon_entry = builder.place, builder._axon_first, p.axon_entry
         self.weights, self.entry_start, self.entry_atoms = p.weights, p.entry_start, p.entry_atoms
         self.indices, self.index_start = p.indices, p.entry_index_start
         self.pool, self.scale = pool, scale
-        self.known, self.index_of, self.shapes, self.rows_known = {}, {}, {}, {}
+        self.index_number = builder.index_number
+        self.known, self.spots, self.index_of, self.shapes, self.rows_known = {}, {}, {}, {}, {}
 
     def of(self, axon, atom, lines):
         """Yield (lines, plane, group, rows) for all lines of one source.
@@ -246,8 +249,7 @@ class _Fans:
         separate = ((atom != common[:, None]) & used).any() or not self._one_index_row(axon[used])
         # where targets or rows depend on the atom, each (axon, atom) is treated as an axon of its own
         key = np.where(used, axon * (atom.max() + 1) + atom, -1) if separate else axon
-        _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
-        inverse = inverse.ravel()
+        first, inverse = distinct_rows(key)
         by_fan = np.argsort(inverse, kind="stable")
         bounds = np.concatenate([[0], np.cumsum(np.bincount(inverse))])
         for f, line in enumerate(first):
@@ -271,14 +273,27 @@ class _Fans:
         key = (axons.tobytes(), atoms_key)
         if key not in self.known:
             entries = self.axon_entry[axons]
-            entries_key = (entries.tobytes(), atoms_key)
-            if entries_key not in self.index_of:
-                parts = [self._index(e, None if atoms is None else atoms[k]) for k, e in enumerate(entries)]
-                self.index_of[entries_key] = np.concatenate(parts), np.array([len(i) for i in parts])
-            index, sizes = self.index_of[entries_key]
-            target = self.places[np.repeat(self.axon_first[axons], sizes) + index]
-            self.known[key] = self._recognise(target, sizes, entries, entries_key, atoms) if len(target) else []
+            # dense connections: other weights, but the same targets for every axon
+            spot = (self.axon_first[axons].tobytes(), self.index_number[entries].tobytes(), atoms_key)
+            if spot not in self.spots:
+                self.spots[spot] = self._spot(axons, entries, atoms, spot[1:])
+            self.known[key] = self._with_rows(entries, atoms, atoms_key, *self.spots[spot])
         return self.known[key]
+
+    def _spot(self, axons, entries, atoms, index_key):
+        """(shape of the targets, group of each of its planes)."""
+        if index_key not in self.index_of:
+            parts = [self._index(e, None if atoms is None else atoms[k]) for k, e in enumerate(entries)]
+            self.index_of[index_key] = np.concatenate(parts), np.array([len(i) for i in parts])
+        index, sizes = self.index_of[index_key]
+        target = self.places[np.repeat(self.axon_first[axons], sizes) + index]
+        if not len(target):
+            return None, []
+        shape_key = (sizes.tobytes(), (target - target[0]).tobytes())
+        if shape_key not in self.shapes:
+            self.shapes[shape_key] = self._shape(target, sizes)
+        shape = self.shapes[shape_key]
+        return shape, [self.pool.group(target[0] + first, pattern) for _, first, pattern in shape]
 
     def _index(self, entry, atom):
         index = self.indices[self.index_start[entry] : self.index_start[entry + 1]]
@@ -287,17 +302,15 @@ class _Fans:
             return index
         return index.reshape(-1, n_targets)[atom]
 
-    def _recognise(self, target, sizes, entries, entries_key, atoms):
-        shape_key = (sizes.tobytes(), (target - target[0]).tobytes())
-        if shape_key not in self.shapes:
-            self.shapes[shape_key] = self._shape(target, sizes)
+    def _with_rows(self, entries, atoms, atoms_key, shape, groups):
+        """[(plane, group, first weight of each atom's row)]."""
         fans = []
-        for number, (chosen, first, pattern) in enumerate(self.shapes[shape_key]):
-            key = (entries_key, shape_key, number)
+        for number, group in enumerate(groups):
+            chosen, _, pattern = shape[number]
+            key = (entries.tobytes(), atoms_key, id(shape), number)  # shapes are kept, so their ids stay theirs
             if key not in self.rows_known:
                 table = self._table(entries, atoms)[:, chosen]
                 self.rows_known[key] = [self.pool.rows(d, pattern) for d in _digits(table, self.scale)]
-            group = self.pool.group(target[0] + first, pattern)
             for digit, rows in enumerate(self.rows_known[key]):
                 fans.append((number * len(self.scale) + digit, group, rows))
         return fans
@@ -334,67 +347,6 @@ def _digits(table, scale):
     for bits, shift, _ in scale:
         digit = table >> shift
         yield digit if bits is None else digit & ((1 << bits) - 1)
-
-
-class _Pool:
-    """Patterns, groups and rows of weights, each kept once."""
-
-    def __init__(self):
-        self.patterns, self.groups, self.row_at = {}, {}, {}
-        self.pattern_start, self.pattern_targets, self.positions = [0], [], []
-        self.run_offset, self.run_blocks = [], []
-        self.weights, self.n_weights = [], 0
-
-    def group(self, first, pattern):
-        """Number of the group that starts at a place."""
-        return self.groups.setdefault((int(first), pattern), len(self.groups))
-
-    def pattern(self, offset):
-        """Number of the pattern of these (sorted, distinct) places, relative to the first."""
-        key = offset.tobytes()
-        if key not in self.patterns:
-            self.patterns[key] = len(self.patterns)
-            self._add_pattern(offset)
-        return self.patterns[key]
-
-    def _add_pattern(self, offset):
-        # adding a few zeros costs less than another run
-        first = np.concatenate([[0], np.flatnonzero(np.diff(offset) > LANES) + 1])
-        last = np.concatenate([first[1:], [len(offset)]]) - 1
-        blocks = -(-(offset[last] - offset[first] + 1) // LANES)
-        start = np.concatenate([[0], np.cumsum(blocks)]) * LANES
-        run = np.repeat(np.arange(len(first)), last - first + 1)
-        self.positions.append((start[run] + offset - offset[first[run]], int(start[-1])))
-        self.run_offset.extend(offset[first])
-        self.run_blocks.extend(blocks)
-        self.pattern_start.append(len(self.run_offset))
-        self.pattern_targets.append(len(offset))
-
-    def rows(self, table, pattern):
-        """Store (n_atoms, n_targets) weights; return where each row starts, in multiples of LANES."""
-        position, width = self.positions[pattern]
-        padded = np.zeros((len(table), width), dtype=np.int16)
-        padded[:, position] = table
-        key = padded.tobytes()
-        if key not in self.row_at:
-            self.row_at[key] = self.n_weights // LANES
-            self.weights.append(padded.ravel())
-            self.n_weights += padded.size
-        return (self.row_at[key] + np.arange(len(table)) * (width // LANES)).astype(np.int32)
-
-    def arrays(self):
-        keys = np.array(list(self.groups), dtype=np.int32).reshape(-1, 2)
-        # the kernels load up to 128 weights at once
-        weights = self.weights + [np.zeros(128, dtype=np.int16)]
-        return {
-            "group_target": np.ascontiguousarray(keys[:, 0]),
-            "group_pattern": np.ascontiguousarray(keys[:, 1]),
-            "pattern_start": np.array(self.pattern_start, dtype=np.int64),
-            "pattern_targets": np.array(self.pattern_targets, dtype=np.int64),
-            "run_offset": np.array(self.run_offset, dtype=np.int32),
-            "run_blocks": np.array(self.run_blocks, dtype=np.int32),
-            "pool": np.concatenate(weights),
-        }
 
 
 def stages_of(n_layers, edges):

@@ -23,6 +23,7 @@ from hardware.compile import (
 )
 from hardware.emulator import Emulator, warm_up
 from hardware.errors import InputError, MissingError, UnsupportedError
+from hardware.fastbuild import fast_model
 from hardware.interface import FastInterface
 from hardware.lazy import import_nengo_loihi
 
@@ -94,6 +95,7 @@ class Simulator:
             self._sim = nengo_loihi.Simulator(
                 net,
                 dt=dt_s,
+                model=fast_model(dt_s, f"{net}, dt={dt_s:f}") if target == "emulator" else None,
                 seed=seed,
                 target="loihi" if target == "loihi" else "sim",
                 remove_passthrough=remove_passthrough,
