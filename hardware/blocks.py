@@ -16,6 +16,7 @@ import numpy as np
 from nengo.builder.network import build_network, seed_network
 
 from hardware.errors import InputError, UnsupportedError
+from hardware.fastbuild import fast_model, split_model
 from hardware.lazy import import_nengo_loihi
 
 
@@ -56,7 +57,7 @@ def build_uncut(net, dt_s: float = 0.001, precompute=None):
     nengo_loihi = import_nengo_loihi()
     for sub in [net] + net.all_networks:
         nengo_loihi.add_params(sub)
-    model = builder.Model(dt=dt_s)
+    model = fast_model(dt_s)
     model.validation_level = builder.ValidationLevel.NONE
     try:
         with undisturbed():
@@ -85,8 +86,7 @@ def _said(error):
 
 def cut(model):
     """Cut the blocks of an uncut ``model`` in place, one per core; return {uncut block: {block: compartments}}."""
-    split_blocks = import_nengo_loihi("builder.split_blocks")
     with undisturbed():
-        block_map = split_blocks.split_model(model)
+        block_map = split_model(model)
     model.block_comp_map = {block: members for parts in block_map.values() for block, members in parts.items()}
     return block_map
