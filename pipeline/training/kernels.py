@@ -13,27 +13,17 @@ import math
 from collections import namedtuple
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, prange, types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
+
+from pipeline.training.vectormath import bits, exp, expm1, from_bits, log1p
 
 # of one layer; keep: what a Lowpass keeps of its state in a step, 0 for no filter
 Constants = namedtuple("Constants", "gain rest unit keep dt tau_rc tau_ref gamma min_voltage")
 
 CHUNK = 2048  # neurons that one thread takes through all steps: their state stays in the first-level cache
-_TINY = np.float32(1e-15)
+_TINY, _FAR = np.float32(1e-15), np.float32(-20)
 _ZERO, _ONE = np.float32(0), np.float32(1)
-
-
-@intrinsic
-def _bits(typing, x):
-    """A float32 as its 32 bits."""
-    return types.uint32(types.float32), lambda context, builder, sig, args: builder.bitcast(args[0], ir.IntType(32))
-
-
-@intrinsic
-def _from_bits(typing, x):
-    return types.float32(types.uint32), lambda context, builder, sig, args: builder.bitcast(args[0], ir.FloatType())
 
 
 def load(array, i):
@@ -47,7 +37,7 @@ def store(array, i, value):
 @overload(load, inline="always")
 def _load(array, i):
     if array.dtype == types.uint16:  # a bfloat16 is the upper half of a float32
-        return lambda array, i: _from_bits(np.uint32(array[i]) << np.uint32(16))
+        return lambda array, i: from_bits(np.uint32(array[i]) << np.uint32(16))
     return lambda array, i: array[i]
 
 
@@ -56,7 +46,7 @@ def _store(array, i, value):
     if array.dtype == types.uint16:
 
         def store_bfloat16(array, i, value):
-            array[i] = np.uint16((_bits(np.float32(value)) + np.uint32(0x8000)) >> np.uint32(16))
+            array[i] = np.uint16((bits(np.float32(value)) + np.uint32(0x8000)) >> np.uint32(16))
 
         return store_bfloat16
 
@@ -69,7 +59,7 @@ def _store(array, i, value):
 # Steps: (J, v, refractory, c) -> (spikes, v, refractory). Slopes: dr/dJ of the smooth rate. Rates: in Hz.
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _chip_rectified_step(current, v, refractory, c):
     v += current * c.dt
     if v > _ONE:
@@ -77,95 +67,116 @@ def _chip_rectified_step(current, v, refractory, c):
     return _ZERO, max(v, _ZERO), refractory
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _rectified_step(current, v, refractory, c):
     v += max(current, _ZERO) * c.dt
     n_spikes = np.float32(math.floor(v))
     return n_spikes, v - n_spikes, refractory
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _lif_voltage(current, v, refractory, c):
     active = min(max(c.dt - refractory, _ZERO), c.dt)
-    return v + (v - current) * np.float32(math.expm1(-active / c.tau_rc))
+    return v + (v - current) * expm1(-active / c.tau_rc)
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _chip_lif_step(current, v, refractory, c):
     v = _lif_voltage(current, v, refractory, c)
-    if v > _ONE:
-        return _ONE, _ZERO, c.tau_ref
-    return _ZERO, max(v, c.min_voltage), refractory - c.dt
+    fired = v > _ONE
+    left = c.tau_ref if fired else refractory - c.dt
+    return (_ONE if fired else _ZERO), (_ZERO if fired else max(v, c.min_voltage)), left
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _lif_step(current, v, refractory, c):
     v = _lif_voltage(current, v, refractory, c)
-    if v > _ONE:
-        return _ONE, _ZERO, c.tau_ref + c.tau_rc * np.float32(math.log1p((_ONE - v) / (current - _ONE)))
-    return _ZERO, max(v, c.min_voltage), refractory - c.dt
+    fired = v > _ONE
+    over = log1p(max(v - _ONE, _ZERO) / max(current - v, _TINY))  # time since the threshold, in tau_rc
+    left = c.tau_ref - c.tau_rc * over if fired else refractory - c.dt
+    return (_ONE if fired else _ZERO), (_ZERO if fired else max(v, c.min_voltage)), left
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _chip_rectified_rate(current, c):
     if current <= _ZERO:
         return _ZERO
     return _ONE / (c.dt * np.float32(math.ceil(_ONE / max(current, _TINY) / c.dt)))
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _rectified_rate(current, c):
     return max(current, _ZERO)
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _chip_lif_rate(current, c):
-    if current <= _ONE:
-        return _ZERO
-    period = c.tau_ref + c.tau_rc * np.float32(math.log1p(_ONE / max(current - _ONE, _TINY)))
-    return _ONE / (c.dt * np.float32(math.ceil(period / c.dt)))
+    period = c.tau_ref + c.tau_rc * log1p(_ONE / max(current - _ONE, _TINY))
+    rate = _ONE / (c.dt * np.float32(math.ceil(period / c.dt)))
+    return rate if current > _ONE else _ZERO
 
 
-@njit(inline="always", fastmath=True)
-def _smooth_lif(current, extra_period, c):
-    """(rate, slope) with `extra_period` added to the period."""
+# No branches in what follows, so that loops over neurons are vectorised: (rate, slope) of a LIF neuron with
+# `extra_period` added to its period.
+
+
+@njit(inline="always", fastmath=True, error_model="numpy")
+def _hard_lif(current, extra_period, c):
     above = current - _ONE
-    if c.gamma == _ZERO:
-        if above <= _TINY:
-            return _ONE / (c.tau_ref + extra_period + c.tau_rc * np.float32(math.log1p(_ONE / _TINY))), _ZERO
-        rho, slope = above, _ONE
-    else:
-        scaled = above / c.gamma
-        if scaled <= np.float32(-20):  # rho underflows; log(1 + 1 / rho) = -scaled - log(gamma)
-            rate = _ONE / (c.tau_ref + extra_period - c.tau_rc * (scaled + np.float32(math.log(c.gamma))))
-            return rate, rate * rate * c.tau_rc / c.gamma
-        rho = c.gamma * (max(scaled, _ZERO) + np.float32(math.log1p(math.exp(-abs(scaled)))))
-        slope = _ONE / (_ONE + np.float32(math.exp(-scaled)))
-    rate = _ONE / (c.tau_ref + extra_period + c.tau_rc * np.float32(math.log1p(_ONE / rho)))
-    return rate, rate * rate * c.tau_rc * slope / (rho * (_ONE + rho))
+    rho = max(above, _TINY)
+    rate = _ONE / (c.tau_ref + extra_period + c.tau_rc * log1p(_ONE / rho))
+    return rate, (rate * rate * c.tau_rc / (rho * (_ONE + rho)) if above > _TINY else _ZERO)
 
 
-@njit(inline="always", fastmath=True)
-def _lif_rate(current, c):
-    return _smooth_lif(current, _ZERO, c)[0]
+@njit(inline="always", fastmath=True, error_model="numpy")
+def _soft_lif(current, extra_period, c):
+    scaled = (current - _ONE) / c.gamma
+    far = scaled <= _FAR  # rho underflows; log(1 + 1 / rho) = -scaled - log(gamma)
+    x = max(scaled, _FAR)
+    rho = c.gamma * (max(x, _ZERO) + log1p(exp(min(x, -x))))
+    log_gamma = log1p(max(c.gamma, _ONE) - _ONE) - log1p(_ONE / min(c.gamma, _ONE) - _ONE)
+    log_far, log_near = -(scaled + log_gamma), log1p(_ONE / rho)
+    falls_far, falls_near = _ONE / c.gamma, _ONE / ((_ONE + exp(-x)) * rho * (_ONE + rho))
+    rate = _ONE / (c.tau_ref + extra_period + c.tau_rc * (log_far if far else log_near))
+    return rate, rate * rate * c.tau_rc * (falls_far if far else falls_near)
 
 
-@njit(inline="always", fastmath=True)
-def _lif_slope(current, c):
-    return _smooth_lif(current, _ZERO, c)[1]
+@njit(inline="always", fastmath=True, error_model="numpy")
+def _hard_lif_rate(current, c):
+    return _hard_lif(current, _ZERO, c)[0]
 
 
-@njit(inline="always", fastmath=True)
-def _chip_lif_slope(current, c):
-    return _smooth_lif(current, np.float32(0.5) * c.dt, c)[1]
+@njit(inline="always", fastmath=True, error_model="numpy")
+def _soft_lif_rate(current, c):
+    return _soft_lif(current, _ZERO, c)[0]
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
+def _hard_lif_slope(current, c):
+    return _hard_lif(current, _ZERO, c)[1]
+
+
+@njit(inline="always", fastmath=True, error_model="numpy")
+def _soft_lif_slope(current, c):
+    return _soft_lif(current, _ZERO, c)[1]
+
+
+@njit(inline="always", fastmath=True, error_model="numpy")
+def _chip_hard_lif_slope(current, c):
+    return _hard_lif(current, np.float32(0.5) * c.dt, c)[1]
+
+
+@njit(inline="always", fastmath=True, error_model="numpy")
+def _chip_soft_lif_slope(current, c):
+    return _soft_lif(current, np.float32(0.5) * c.dt, c)[1]
+
+
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _rectified_slope(current, c):
     return _ONE if current > _ZERO else _ZERO
 
 
-@njit(inline="always", fastmath=True)
+@njit(inline="always", fastmath=True, error_model="numpy")
 def _chip_rectified_slope(current, c):
     if current <= _ZERO:
         return _ZERO
@@ -173,24 +184,26 @@ def _chip_rectified_slope(current, c):
     return falls * falls
 
 
-EQUATIONS = {  # (kind, on the chip) -> step, rate, slope
-    ("rectified", True): (_chip_rectified_step, _chip_rectified_rate, _chip_rectified_slope),
-    ("rectified", False): (_rectified_step, _rectified_rate, _rectified_slope),
-    ("lif", True): (_chip_lif_step, _chip_lif_rate, _chip_lif_slope),
-    ("lif", False): (_lif_step, _lif_rate, _lif_slope),
+EQUATIONS = {  # (kind, on the chip, smoothed) -> step, rate, slope
+    ("rectified", True, False): (_chip_rectified_step, _chip_rectified_rate, _chip_rectified_slope),
+    ("rectified", False, False): (_rectified_step, _rectified_rate, _rectified_slope),
+    ("lif", True, False): (_chip_lif_step, _chip_lif_rate, _chip_hard_lif_slope),
+    ("lif", True, True): (_chip_lif_step, _chip_lif_rate, _chip_soft_lif_slope),
+    ("lif", False, False): (_lif_step, _hard_lif_rate, _hard_lif_slope),
+    ("lif", False, True): (_lif_step, _soft_lif_rate, _soft_lif_slope),
 }
 
 
-def spike_kernel(kind: str, on_chip: bool):
+def spike_kernel(kind: str, on_chip: bool, smoothed: bool):
     """``run(currents, bias, weights, c, outputs, slopes, means)``: one layer over time.
 
     currents (n_steps, n), or (1, n) for an input that is constant and not filtered; bias (n,); both in units of
     activation. Written: outputs (n_steps, n), slopes d output / d x (n_steps, n), and means (2, n), which are
-    weights (2, n_steps) times outputs.
+    weights (2, n_steps) times outputs. `smoothed`: whether ``c.gamma`` is above 0.
     """
-    step, _, slope = EQUATIONS[kind, on_chip]
+    step, _, slope = EQUATIONS[kind, on_chip, smoothed]
 
-    @njit(parallel=True, fastmath=True)
+    @njit(parallel=True, fastmath=True, error_model="numpy")
     def run(currents, bias, weights, c, outputs, slopes, means):
         n_steps, n_all = outputs.shape
         constant = currents.shape[0] == 1
@@ -202,6 +215,7 @@ def spike_kernel(kind: str, on_chip: bool):
             n = min(CHUNK, n_all - first)
             u, v = np.zeros(n, np.float32), np.zeros(n, np.float32)
             refractory, total = np.zeros(n, np.float32), np.zeros((2, n), np.float32)
+            current = np.empty(n, np.float32)
             b = bias[first : first + n]
             for t in range(n_steps):
                 if constant:
@@ -214,20 +228,21 @@ def spike_kernel(kind: str, on_chip: bool):
                     for i in range(n):
                         u[i] = c.keep * u[i] + inflow * load(row, i)
                 out, der = outputs[t, first : first + n], slopes[t, first : first + n]
-                for i in range(n):
-                    current = c.gain * (u[i] + b[i]) + c.rest
-                    spikes, v[i], refractory[i] = step(current, v[i], refractory[i], c)
+                for i in range(n):  # two loops, because the compiler vectorises two short ones and not one long one
+                    current[i] = c.gain * (u[i] + b[i]) + c.rest
+                    spikes, v[i], refractory[i] = step(current[i], v[i], refractory[i], c)
                     value = spikes * c.unit
                     total[0, i] += weights[0, t] * value
                     total[1, i] += weights[1, t] * value
                     store(out, i, value)
-                    store(der, i, scale * slope(current, c))
+                for i in range(n):
+                    store(der, i, scale * slope(current[i], c))
             means[:, first : first + n] = total
 
     return run
 
 
-@njit(parallel=True, fastmath=True)
+@njit(parallel=True, fastmath=True, error_model="numpy")
 def spike_gradient(d_outputs, d_means, weights, slopes, keep, d_currents, d_bias):
     """The transpose of `spike_kernel`: through the slopes, then backwards through the Lowpass.
 
@@ -259,11 +274,11 @@ def spike_gradient(d_outputs, d_means, weights, slopes, keep, d_currents, d_bias
         d_bias[first : first + n] = db
 
 
-def rate_kernel(kind: str, on_chip: bool):
+def rate_kernel(kind: str, on_chip: bool, smoothed: bool):
     """``run(x, c, outputs, slopes)``: rates (n,) and their slopes, in units of activation."""
-    _, rate, slope = EQUATIONS[kind, on_chip]
+    _, rate, slope = EQUATIONS[kind, on_chip, smoothed]
 
-    @njit(parallel=True, fastmath=True)
+    @njit(parallel=True, fastmath=True, error_model="numpy")
     def run(x, c, outputs, slopes):
         amplitude = c.unit * c.dt
         for chunk in prange((x.shape[0] + CHUNK - 1) // CHUNK):

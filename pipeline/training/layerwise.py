@@ -49,7 +49,7 @@ def rates(model: NeuronModel, c: kernels.Constants, x):
     tf.Tensor
         As `x`. Value: the rate. Gradient: of the smooth rate.
     """
-    kernel = _rate_kernel(model.kind, model.on_chip)
+    kernel = _rate_kernel(model.kind, model.on_chip, model.smoothing > 0)
 
     @tf.custom_gradient
     def run(x):
@@ -86,7 +86,7 @@ def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: in
     means : tf.Tensor
         (2, n_samples, ...) float32.
     """
-    kernel = _spike_kernel(model.kind, model.on_chip)
+    kernel = _spike_kernel(model.kind, model.on_chip, model.smoothing > 0)
     constant = currents.shape[0] == 1
 
     @tf.custom_gradient
