@@ -71,12 +71,57 @@ def test_rates_and_slopes_are_those_of_the_neuron_model(kind, curve):
     current = neurons.gain * x + neurons.rest
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        ours = layerwise.rates(model, c, x)
+        ours, _ = layerwise.rates(model, c, x)
         smooth = model.smooth_rate(neurons.gain * x + neurons.rest) / 250
     theirs = model.rate(current) / 250
     differ = np.abs(ours - theirs) > 1e-5 * np.abs(theirs) + 1e-6
     assert differ.mean() < 2e-3
     np.testing.assert_allclose(tape.gradient(ours, x), tape.gradient(smooth, x), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "curve"), NEURONS)
+def test_sums_of_rates_and_their_gradients(kind, curve):
+    model, _, c = model_and_constants(kind, curve, "ann")
+    x = tf.constant(np.random.default_rng(0).normal(0.3, 1, (5, 1001)), tf.float32)  # no multiple of a chunk
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        outputs, sums = layerwise.rates(model, c, x, 0.2, 0.9)
+        total = 0.3 * sums[0] + 0.7 * sums[1]
+        distance = tf.nn.relu(outputs - 0.9) + tf.nn.relu(0.2 - outputs)
+        expected = tf.stack([tf.reduce_sum(outputs), tf.reduce_sum(distance**2)])
+        expected_total = 0.3 * expected[0] + 0.7 * expected[1]
+    np.testing.assert_allclose(sums, expected, rtol=1e-5)  # float32 sums of 2048 values of order 1, in other orders
+    gradient = tape.gradient(expected_total, x)
+    assert np.abs(gradient).max() > 0.1
+    np.testing.assert_allclose(tape.gradient(total, x), gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("kind", "curve"), NEURONS)
+def test_a_rate_does_not_depend_on_where_its_neuron_lies(kind, curve):
+    model, _, c = model_and_constants(kind, curve, "ann")
+    x = np.random.default_rng(0).normal(0.3, 1, 5003).astype(np.float32)
+    x[7] = np.nan  # and a number that is none stays none
+    outputs = layerwise.rates(model, c, tf.constant(x))[0].numpy()
+    assert np.isnan(outputs[7]) and np.isnan(outputs).sum() == 1
+    for first, last in ((1, 5003), (3, 2050), (4990, 5003)):
+        part = layerwise.rates(model, c, tf.constant(x[first:last]))[0].numpy()
+        np.testing.assert_array_equal(part, outputs[first:last])
+
+
+def test_memory_is_used_again_only_when_nobody_holds_it():
+    model, _, c = model_and_constants("rectified", "ideal", "ann")
+    shape, size = (4, 1237), 4 * 1237 * 4
+    run = tf.function(lambda start: [layerwise.rates(model, c, tf.fill(shape, start + i))[0] for i in range(5)])
+    held = [run(tf.constant(start)) for start in (0.0, 5.0)]
+    for i, outputs in enumerate(held[0] + held[1]):
+        np.testing.assert_allclose(outputs, i, rtol=1e-6)
+    assert len(layerwise._memory[size]) >= 10  # TensorFlow has taken the arrays over
+    del held, outputs
+    run(tf.constant(0.0))
+    before = len(layerwise._memory[size])
+    for _ in range(20):
+        run(tf.constant(0.0))
+    assert len(layerwise._memory[size]) == before
 
 
 @pytest.mark.parametrize(("kind", "curve"), NEURONS)

@@ -12,7 +12,7 @@ from pipeline.experiment import DataSettings, NeuronSettings, TrainSettings
 from pipeline.neurons import tf
 from pipeline.training.backend import Job
 from pipeline.training.loop import Schedule, batches
-from pipeline.training.losses import MAE_WEIGHT, activity_penalty, giou_loss, task_loss
+from pipeline.training.losses import MAE_WEIGHT, activity_penalty, giou_loss, penalty_of_sums, task_loss
 from pipeline.training.scaling import TargetScaler
 
 IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
@@ -73,6 +73,10 @@ def test_the_penalty_on_the_mean_counts_every_neuron_once():
     both = dataclasses.replace(job, rate_weight=0.1, rate_max_hz=400.0)  # an activity of 2
     assert float(activity_penalty(activity, both)) == pytest.approx(0.6 * 5 / 6 + 0.1 * (1 / 2 + 0))
     assert activity_penalty(activity, dataclasses.replace(job, rate_mean_weight=0.0)) == 0
+    outside = [tf.reduce_sum(tf.nn.relu(a - 2.0) ** 2) for a in activity]
+    sums = tf.stack([tf.stack([tf.reduce_sum(a), o]) for a, o in zip(activity, outside, strict=True)])
+    assert float(penalty_of_sums(sums, [2, 4], both)) == pytest.approx(float(activity_penalty(activity, both)))
+    assert penalty_of_sums(sums, [2, 4], dataclasses.replace(job, rate_mean_weight=0.0)) == 0
 
 
 def test_targets_are_standardised_over_their_shifted_views():

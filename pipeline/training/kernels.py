@@ -56,7 +56,7 @@ def _store(array, i, value):
     return store_float32
 
 
-# Steps: (J, v, refractory, c) -> (spikes, v, refractory). Slopes: dr/dJ of the smooth rate. Rates: in Hz.
+# Steps: (J, v, refractory, c) -> (spikes, v, refractory). Slopes: dr/dJ of the smooth rate.
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
@@ -97,25 +97,6 @@ def _lif_step(current, v, refractory, c):
     return (_ONE if fired else _ZERO), (_ZERO if fired else max(v, c.min_voltage)), left
 
 
-@njit(inline="always", fastmath=True, error_model="numpy")
-def _chip_rectified_rate(current, c):
-    if current <= _ZERO:
-        return _ZERO
-    return _ONE / (c.dt * np.float32(math.ceil(_ONE / max(current, _TINY) / c.dt)))
-
-
-@njit(inline="always", fastmath=True, error_model="numpy")
-def _rectified_rate(current, c):
-    return max(current, _ZERO)
-
-
-@njit(inline="always", fastmath=True, error_model="numpy")
-def _chip_lif_rate(current, c):
-    period = c.tau_ref + c.tau_rc * log1p(_ONE / max(current - _ONE, _TINY))
-    rate = _ONE / (c.dt * np.float32(math.ceil(period / c.dt)))
-    return rate if current > _ONE else _ZERO
-
-
 # No branches in what follows, so that loops over neurons are vectorised: (rate, slope) of a LIF neuron with
 # `extra_period` added to its period.
 
@@ -139,16 +120,6 @@ def _soft_lif(current, extra_period, c):
     falls_far, falls_near = _ONE / c.gamma, _ONE / ((_ONE + exp(-x)) * rho * (_ONE + rho))
     rate = _ONE / (c.tau_ref + extra_period + c.tau_rc * (log_far if far else log_near))
     return rate, rate * rate * c.tau_rc * (falls_far if far else falls_near)
-
-
-@njit(inline="always", fastmath=True, error_model="numpy")
-def _hard_lif_rate(current, c):
-    return _hard_lif(current, _ZERO, c)[0]
-
-
-@njit(inline="always", fastmath=True, error_model="numpy")
-def _soft_lif_rate(current, c):
-    return _soft_lif(current, _ZERO, c)[0]
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
@@ -184,13 +155,13 @@ def _chip_rectified_slope(current, c):
     return falls * falls
 
 
-EQUATIONS = {  # (kind, on the chip, smoothed) -> step, rate, slope
-    ("rectified", True, False): (_chip_rectified_step, _chip_rectified_rate, _chip_rectified_slope),
-    ("rectified", False, False): (_rectified_step, _rectified_rate, _rectified_slope),
-    ("lif", True, False): (_chip_lif_step, _chip_lif_rate, _chip_hard_lif_slope),
-    ("lif", True, True): (_chip_lif_step, _chip_lif_rate, _chip_soft_lif_slope),
-    ("lif", False, False): (_lif_step, _hard_lif_rate, _hard_lif_slope),
-    ("lif", False, True): (_lif_step, _soft_lif_rate, _soft_lif_slope),
+EQUATIONS = {  # (kind, on the chip, smoothed) -> step, slope
+    ("rectified", True, False): (_chip_rectified_step, _chip_rectified_slope),
+    ("rectified", False, False): (_rectified_step, _rectified_slope),
+    ("lif", True, False): (_chip_lif_step, _chip_hard_lif_slope),
+    ("lif", True, True): (_chip_lif_step, _chip_soft_lif_slope),
+    ("lif", False, False): (_lif_step, _hard_lif_slope),
+    ("lif", False, True): (_lif_step, _soft_lif_slope),
 }
 
 
@@ -201,7 +172,7 @@ def spike_kernel(kind: str, on_chip: bool, smoothed: bool):
     activation. Written: outputs (n_steps, n), slopes d output / d x (n_steps, n), and means (2, n), which are
     weights (2, n_steps) times outputs. `smoothed`: whether ``c.gamma`` is above 0.
     """
-    step, _, slope = EQUATIONS[kind, on_chip, smoothed]
+    step, slope = EQUATIONS[kind, on_chip, smoothed]
 
     @njit(parallel=True, fastmath=True, error_model="numpy")
     def run(currents, bias, weights, c, outputs, slopes, means):
@@ -272,19 +243,3 @@ def spike_gradient(d_outputs, d_means, weights, slopes, keep, d_currents, d_bias
             for i in range(n):  # what comes in last comes too late to count
                 store(row, i, _ZERO)
         d_bias[first : first + n] = db
-
-
-def rate_kernel(kind: str, on_chip: bool, smoothed: bool):
-    """``run(x, c, outputs, slopes)``: rates (n,) and their slopes, in units of activation."""
-    _, rate, slope = EQUATIONS[kind, on_chip, smoothed]
-
-    @njit(parallel=True, fastmath=True, error_model="numpy")
-    def run(x, c, outputs, slopes):
-        amplitude = c.unit * c.dt
-        for chunk in prange((x.shape[0] + CHUNK - 1) // CHUNK):
-            for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, x.shape[0])):
-                current = c.gain * load(x, i) + c.rest
-                store(outputs, i, amplitude * rate(current, c))
-                store(slopes, i, amplitude * c.gain * slope(current, c))
-
-    return run

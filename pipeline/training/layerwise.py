@@ -9,20 +9,25 @@ time.
 from __future__ import annotations
 
 import functools
+import math
+import sys
 
 import numpy as np
 
 from pipeline.compat import import_tensorflow
 from pipeline.networks.phases import LayerNeurons
 from pipeline.neurons import NeuronModel
-from pipeline.training import kernels
+from pipeline.training import kernels, rate_kernels
 
 tf = import_tensorflow()
 
+UNUSED = 3  # references to memory from its list, the loop over it and the question
 ALIGNMENT = 64  # bytes, what TensorFlow asks of a tensor's memory
 
+_memory: dict[int, list[np.ndarray]] = {}  # by size in bytes
 _spike_kernel = functools.cache(kernels.spike_kernel)  # compiled once for each kind of neuron
-_rate_kernel = functools.cache(kernels.rate_kernel)
+_rate_forward = functools.cache(rate_kernels.forward)
+_rate_backward = functools.cache(rate_kernels.backward)
 
 
 def constants(model: NeuronModel, neurons: LayerNeurons, synapse_s: float) -> kernels.Constants:
@@ -36,32 +41,46 @@ def constants(model: NeuronModel, neurons: LayerNeurons, synapse_s: float) -> ke
     return kernels.Constants(*(np.float32(v) for v in values))
 
 
-def rates(model: NeuronModel, c: kernels.Constants, x):
+def rates(model: NeuronModel, c: kernels.Constants, x, low: float = 0.0, high: float = 0.0):
     """Activations of neurons with constant input.
 
     Parameters
     ----------
     x : tf.Tensor
         Inputs in units of activation, float32 or bfloat16.
+    low, high : float
+        A range of activations.
 
     Returns
     -------
-    tf.Tensor
+    outputs : tf.Tensor
         As `x`. Value: the rate. Gradient: of the smooth rate.
+    sums : tf.Tensor
+        (2,) float32: the sum of all outputs, and of their squared distances from the range; with gradients.
     """
-    kernel = _rate_kernel(model.kind, model.on_chip, model.smoothing > 0)
+    key = model.kind, model.on_chip, model.smoothing > 0
+    forward, backward = _rate_forward(*key), _rate_backward(*key)
+    low, high = np.float32(low), np.float32(high)
 
     @tf.custom_gradient
     def run(x):
-        def numpy_run(x):
-            outputs, slopes = _empty(x.shape, x.dtype), _empty(x.shape, x.dtype)
-            kernel(x.reshape(-1), c, outputs.reshape(-1), slopes.reshape(-1))
-            return outputs, slopes
+        def numpy_forward(x):
+            outputs = _empty(x.shape, x.dtype)
+            return outputs, forward(x.reshape(-1), c, low, high, outputs.reshape(-1))
+
+        def numpy_backward(d_outputs, d_sums, x, outputs):
+            d_x = _empty(x.shape, x.dtype)
+            backward(d_outputs.reshape(-1), d_sums, x.reshape(-1), outputs.reshape(-1), c, low, high, d_x.reshape(-1))
+            return d_x
+
+        def gradient(d_outputs, d_sums):
+            inputs = [_raw(d_outputs), d_sums, raw, raw_outputs]
+            return _typed(tf.numpy_function(numpy_backward, inputs, raw.dtype, stateful=False), x.dtype, x.shape)
 
         raw = _raw(x)
-        outputs, slopes = tf.numpy_function(numpy_run, [raw], [raw.dtype] * 2, stateful=False)
-        outputs, slopes = (_typed(a, x.dtype, x.shape) for a in (outputs, slopes))
-        return outputs, lambda d_outputs: d_outputs * slopes
+        raw_outputs, sums = tf.numpy_function(numpy_forward, [raw], [raw.dtype, tf.float32], stateful=False)
+        sums.set_shape([2])
+        return (_typed(raw_outputs, x.dtype, x.shape), sums), gradient
 
     return run(x)
 
@@ -132,11 +151,20 @@ def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: in
 
 
 def _empty(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """Memory on a boundary where TensorFlow takes an array over without copying it."""
-    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.empty(n_bytes + ALIGNMENT, np.uint8)
+    """Memory on a boundary where TensorFlow takes an array over without copying it.
+
+    It is used again when nobody holds it any more: pages fresh from the operating system cost more than the kernels.
+    """
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    known = _memory.setdefault(n_bytes, [])
+    for memory in known:
+        if sys.getrefcount(memory) == UNUSED:
+            break
+    else:
+        memory = np.empty(n_bytes + ALIGNMENT, np.uint8)
+        known.append(memory)
     first = -memory.ctypes.data % ALIGNMENT
-    return memory[first : first + n_bytes].view(dtype).reshape(shape)
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)  # whose base is `memory`
 
 
 def _raw(tensor):

@@ -106,3 +106,21 @@ def activity_penalty(activity, job):
         n_values = sum(a.shape.num_elements() for a in activity)
         penalty += job.rate_mean_weight * tf.add_n([tf.reduce_sum(a) for a in activity]) / n_values
     return penalty
+
+
+def penalty_of_sums(sums, sizes: list[int], job):
+    """The same from sums over a layer's activity.
+
+    Parameters
+    ----------
+    sums : tf.Tensor
+        (n_layers, 2): of all activations, and of their squared distances from the job's range.
+    sizes : list of int
+        Activations that each layer's sums are of.
+    """
+    penalty = 0.0
+    if job.rate_weight:
+        penalty += job.rate_weight * tf.reduce_sum(sums[:, 1] / tf.constant(sizes, tf.float32))
+    if job.rate_mean_weight:
+        penalty += job.rate_mean_weight * tf.reduce_sum(sums[:, 0]) / sum(sizes)
+    return penalty

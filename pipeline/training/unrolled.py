@@ -14,7 +14,7 @@ from pipeline.networks import Params, neurons_for
 from pipeline.neurons import NeuronModel, tf
 from pipeline.training import layerwise
 from pipeline.training.backend import Job, StepResult
-from pipeline.training.losses import activity_penalty, task_loss
+from pipeline.training.losses import activity_penalty, penalty_of_sums, task_loss
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 WEIGHT_MAX = 255  # of a weight on the chip; with both signs its lowest bit is lost, so that weights are even
@@ -32,8 +32,8 @@ class TensorFlowBackend:
             self.averages = {name: tf.Variable(params[name], dtype=tf.float32) for name in params}
         self.optimizer = tf.keras.optimizers.legacy.Adam()
         self.optimizer._create_all_weights(list(self.variables.values()))
-        self._train = tf.function(self._train_step)
-        self._predict = tf.function(lambda images: forward(job, self.kept, images)[0])
+        self._train = tf.function(self._train_step, autograph=False)
+        self._predict = tf.function(lambda images: forward(job, self.kept, images)[0], autograph=False)
 
     @property
     def kept(self) -> dict[str, tf.Variable]:
@@ -74,11 +74,9 @@ class TensorFlowBackend:
 
     def _train_step(self, images, targets):
         job, variables = self.job, list(self.variables.values())
-        scale = job.neurons.rate_scale_hz  # an activation of 1
         with tf.GradientTape() as tape:
-            prediction, activity = forward(job, self.variables, images)
-            loss = task_loss(job.loss, prediction, targets, job.scaler)
-            loss += activity_penalty(activity, job)
+            prediction, penalty, means = _outcome(job, self.variables, images)
+            loss = task_loss(job.loss, prediction, targets, job.scaler) + penalty
         gradients = tape.gradient(loss, variables)
         if job.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, job.clip_norm)
@@ -88,7 +86,7 @@ class TensorFlowBackend:
             decay = tf.minimum(job.average, n / (n + 9))
             for name, average in self.averages.items():
                 average.assign_add((1 - decay) * (self.variables[name] - average))
-        return loss, scale * tf.stack([tf.reduce_mean(a) for a in activity])
+        return loss, job.neurons.rate_scale_hz * means
 
 
 def forward(job: Job, params: dict, images):
@@ -109,23 +107,44 @@ def forward(job: Job, params: dict, images):
     activity : list of tf.Tensor
         (n_samples, n_neurons) float32 of each layer: activations, of a hybrid as the mean over the presentation.
     """
-    run = _spikes if job.phase == "hybrid" else _rates
-    last, activity = run(job, params, images)
-    spec = job.spec
-    prediction = _linear(spec.readout, last, params, tf.float32) + params[f"{spec.readout.name}.bias"]
-    n_samples = images.shape[0]
-    return tf.reshape(prediction, (n_samples, -1)), [tf.reshape(a, (n_samples, -1)) for a in activity]
+    if job.phase == "hybrid":
+        last, activity = _spikes(job, params, images)
+    else:
+        activity = [tf.cast(outputs, tf.float32) for outputs in _rates(job, params, images)[0]]
+        last = activity[-1]
+    return _readout(job, params, last), [tf.reshape(a, (images.shape[0], -1)) for a in activity]
+
+
+def _outcome(job: Job, params: dict, images):
+    """(prediction as `forward` has it, penalty on the rates, mean activation of each layer)."""
+    if job.phase == "hybrid":
+        prediction, activity = forward(job, params, images)
+        return prediction, activity_penalty(activity, job), tf.stack([tf.reduce_mean(a) for a in activity])
+    outputs, sums = _rates(job, params, images)
+    sizes = [a.shape.num_elements() for a in outputs]
+    prediction = _readout(job, params, tf.cast(outputs[-1], tf.float32))
+    return prediction, penalty_of_sums(sums, sizes, job), sums[:, 0] / tf.constant(sizes, tf.float32)
+
+
+def _readout(job: Job, params: dict, last):
+    """(n_samples, size)."""
+    layer = job.spec.readout
+    prediction = _linear(layer, last, params, tf.float32) + params[f"{layer.name}.bias"]
+    return tf.reshape(prediction, (last.shape[0], -1))
 
 
 def _rates(job: Job, params: dict, images):
-    """Activations of the last layer, and of all."""
+    """Activations of each layer, and for all layers (n_layers, 2) the sums of `layerwise.rates`."""
     model, c, dtype = _neurons(job)
-    x, activity = images, []
+    low, high = (rate_hz / job.neurons.rate_scale_hz for rate_hz in (job.rate_min_hz, job.rate_max_hz))
+    x, outputs, sums = images, [], []
     for layer in job.spec.layers:
-        x = _linear(layer, x, params, dtype, _rounds(job, layer)) + tf.cast(params[f"{layer.name}.bias"], dtype)
-        x = layerwise.rates(model, c, x)
-        activity.append(tf.cast(x, tf.float32))
-    return activity[-1], activity
+        x = _linear(layer, x, params, dtype, _rounds(job, layer))
+        x = tf.nn.bias_add(x, tf.cast(params[f"{layer.name}.bias"], dtype))
+        x, of_layer = layerwise.rates(model, c, x, low, high)
+        outputs.append(x)
+        sums.append(of_layer)
+    return outputs, tf.stack(sums)
 
 
 def _spikes(job: Job, params: dict, images):
