@@ -1,4 +1,4 @@
-"""nengo.Network → Program. The only file that touches nengo-loihi's internals.
+"""nengo.Network → Program: reads what nengo-loihi's builder leaves.
 
 nengo-loihi builds the network, splits it into blocks and rounds it to integers (``builder/network.py``); what it leaves
 in its objects is copied here into plain arrays. Nothing is computed anew, so a Program is exactly what the chip would

@@ -64,7 +64,7 @@ def test_seeds_differ_and_the_split_does_not(runs):
 
 
 def test_what_is_done_is_not_done_again(runs, capsys):
-    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.name != "seeds.json"}
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.*") if path.name != "seeds.json"}
     assert main(["repeat", NAME, "--seeds", "2", *FEW, "--runs", str(runs), *TINY]) == 0
     assert capsys.readouterr().out.count("up to date") == 2 * 4  # quantize, too
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -82,7 +82,7 @@ def test_the_report_shows_the_seeds_of_its_settings_only(runs, tmp_path):
     assert [f"{value:.4f}" for value in summary["rows"][1]["values"]] == [cell.strip() for cell in line.split("|")[2:4]]
     summary["settings"]["train"]["epochs"] = 3
     artifacts.write_json(tmp_path / "runs" / NAME / "seeds" / "seeds.json", summary)
-    assert main(["report", NAME, *where]) == 0, "no --force: the report is made whenever it is asked for"
+    assert main(["report", NAME, *where]) == 0, "no --force: the seeds have changed"
     assert artifacts.read_json(report / "report.json")["seeds"] == {}
 
 

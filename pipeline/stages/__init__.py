@@ -29,7 +29,8 @@ class Stage:
     schema: int = 1
     automatic: bool = False  # seconds of work: run for whoever needs it
     pretrained: bool = False  # the package's parameters will do where there is no run
-    always: bool = False  # depends on more than its key (source that travels, results of a board): run when asked
+    also: tuple[str, ...] = ()  # files in the experiment's folder that it takes in where they are there
+    always: bool = False  # depends on more than its key (the source that travels): run when asked for
 
 
 _MODEL = ("data", "network", "neurons")
@@ -45,7 +46,8 @@ STAGES = {
         Stage("deploy", "compare NengoDL and emulated Loihi on the test split",
               ("train", "finetune", "quantize"), (*_MODEL, "finetune", "quantize", "deploy"), pretrained=True),
         Stage("report", "write the HTML, Markdown and JSON report", ("train", "finetune", "quantize", "deploy"),
-              (*_MODEL, "train", "finetune", "quantize", "deploy"), pretrained=True, always=True),
+              (*_MODEL, "train", "finetune", "quantize", "deploy"), pretrained=True,
+              also=("board/board.json", "seeds/seeds.json")),
         Stage("submission", "write the bundle that a lab runs on the board", ("train", "finetune", "quantize"),
               (*_MODEL, "finetune", "quantize", "submission"), pretrained=True, always=True),
     )
@@ -114,12 +116,16 @@ class Context:
     def key(self, stage: Stage | None = None) -> dict[str, Any]:
         """What the result of `stage` (this one) is a function of; every input file is checked on the way."""
         stage = stage or self.stage
-        return {
+        key = {
             "stage_schema": stage.schema,
             "settings": self.experiment.resolved(*stage.settings),
             "dataset": self.dataset_digest,
             "upstream": {name: self._digest(name) for name in stage.needs},
         }
+        if stage.also:
+            paths = {name: self.runs / self.experiment.name / name for name in stage.also}
+            key["also"] = {n: artifacts.sha256(p.read_bytes()) if p.is_file() else None for n, p in paths.items()}
+        return key
 
     @cached_property
     def pretrained(self) -> bool:
