@@ -33,7 +33,7 @@ def conv2d_loihi_weights(transform):
     if not transpose:
         kernel = kernel[:, ::-1, ::-1, :]  # convolution as correlation
 
-    rows, columns = (_axis(transform, dimension, transpose) for dimension in (0, 1))
+    rows, columns = (_Axis(transform, dimension, transpose) for dimension in (0, 1))
     used = (rows.mask.any(axis=1)[:, None] & columns.mask.any(axis=1)).ravel()
     offset = rows.first[:, None] * output[1] + columns.first
     offset = (offset * n_filters if transform.channels_last else offset).ravel()
@@ -77,7 +77,7 @@ def conv2d_loihi_weights(transform):
     return weights, indices, entry_of_axon, base_of_axon
 
 
-class _axis:
+class _Axis:
     """One dimension of a convolution.
 
     Attributes

@@ -1,0 +1,60 @@
+"""Data and experiments that train in a second: a bright rectangle on black, as a box and as a mask."""
+
+import dataclasses
+
+import numpy as np
+
+from pipeline.datasets.base import Dataset
+from pipeline.experiment import Experiment, FinetuneSettings, NetworkSettings, TrainSettings
+from pipeline.training.scaling import TargetScaler
+
+IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
+
+
+def boxes_data(n=24, shape=(8, 8), seed=0):
+    """A bright rectangle on black; its box is the target."""
+    rng = np.random.default_rng(seed)
+    low = rng.integers(0, 4, (n, 2))
+    high = low + rng.integers(2, 5, (n, 2))
+    images = np.zeros((n, *shape, 1), np.float32)
+    for image, (y0, x0), (y1, x1) in zip(images, low, high, strict=True):
+        image[y0:y1, x0:x1] = 0.8
+    targets = (np.concatenate([low, high], axis=1) / 8).astype(np.float32)
+    names = np.array([f"image_{i:04d}" for i in range(n)])
+    split = np.array(["train"] * (n - 8) + ["validation"] * 4 + ["test"] * 4)
+    return Dataset("synthetic-planes", "boxes", images, targets, names, names, split)
+
+
+def masks_data(n=24, seed=0):
+    """The rectangle's pixels are the target; four slices a volume."""
+    data = boxes_data(n, seed=seed)
+    groups = np.array([f"volume_{i // 4}" for i in range(n)])
+    return dataclasses.replace(
+        data,
+        name="synthetic-hippocampus",
+        task="masks",
+        targets=(data.images[..., 0] > 0).astype(np.float32),
+        groups=groups,
+    )
+
+
+def experiment_for(task, **changes):
+    network = {
+        "boxes": NetworkSettings(name="locnet", filters=(3, 4), dense=(12,)),
+        "masks": NetworkSettings(name="cae", filters=(3, 4), bottleneck_layers=1),
+    }[task]
+    base = Experiment(
+        name="test",
+        network=network,
+        train=TrainSettings(
+            epochs=3, batch_size=8, loss={"boxes": "mae", "masks": "bce-dice"}[task], learning_rate=0.01, augment=False
+        ),
+        finetune=FinetuneSettings(
+            epochs=2, batch_size=8, n_steps=12, readout_steps=6, learning_rate=0.01, augment=False
+        ),
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def quiet(_):
+    pass
