@@ -38,6 +38,8 @@ TRAJECTORY = "trajectory.json"  # metric against number of steps
 SUBMISSION = "submission.json"  # which bundle was packed
 BOARD = "board.json"  # what came back from the board, a row
 REPORT = "report"  # .html, .md, .json
+CHECKPOINT = "checkpoint.npz"  # where a training was when it was stopped
+ROWS = "rows"  # folder: how far a comparison was when it was stopped, a file a model
 
 
 @contextmanager
@@ -92,6 +94,35 @@ def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_bytes(path, npz_bytes(arrays))
+
+
+def save_state(path: Path, key: str, facts: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Replace the state that unfinished work goes on from.
+
+    Parameters
+    ----------
+    key : str
+        Stands for everything that the work is a function of.
+    facts
+        What JSON can hold.
+    arrays : dict
+        Under any names but "key" and "facts".
+    """
+    with writing(path) as temporary, temporary.open("wb") as file:  # not packed: that would take longer than it saves
+        np.savez(file, **arrays, key=np.array(key), facts=np.array(json.dumps(facts)))
+
+
+def load_state(path: Path, key: str) -> tuple[Any, dict[str, np.ndarray]] | None:
+    """(facts, arrays) of `save_state`; None if there is none of this `key`, or none that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        arrays = read_npz(path)
+        if str(arrays.pop("key")) != key:
+            return None
+        return json.loads(str(arrays.pop("facts"))), arrays
+    except (CorruptError, KeyError, ValueError):
+        return None
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -25,10 +25,12 @@ class Progress:
         What is being done.
     total : int
         Units of work.
+    done : int
+        Units that were done before; the time left is told from the others.
     """
 
-    def __init__(self, label: str, total: int, stream=None):
-        self.label, self.total, self.done = label, total, 0
+    def __init__(self, label: str, total: int, done: int = 0, stream=None):
+        self.label, self.total, self.done, self.first = label, total, done, done
         self.stream = stream or sys.stderr
         self.rewrites = self.stream.isatty()
         self.started = self.written = time.perf_counter()
@@ -42,7 +44,7 @@ class Progress:
         if self.done >= self.total and not self.rewrites and self.written == self.started:
             return  # short work needs no line in a log
         self.written = now
-        left = (now - self.started) / self.done * (self.total - self.done)
+        left = (now - self.started) / max(self.done - self.first, 1) * (self.total - self.done)
         text = f"  {self.label}: {self.done}/{self.total}"
         text += f", {duration(left)} left" if left else f", {duration(now - self.started)}"
         self.stream.write(f"\r{text:<70}" if self.rewrites else f"{text}\n")

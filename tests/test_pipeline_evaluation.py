@@ -8,7 +8,8 @@ import pytest
 
 from hardware.errors import InputError
 from pipeline import experiment as experiments
-from pipeline.evaluation import check_models
+from pipeline.datasets import Dataset
+from pipeline.evaluation import Kept, check_models, evaluate, kept, models
 from pipeline.evaluation.models import LoihiModel, NengoDLModel
 from pipeline.evaluation.synops import fan_out
 from pipeline.evaluation.tally import Tally, agreement, skipped
@@ -97,12 +98,15 @@ def test_models_are_run_in_their_order_and_unknown_ones_named():
         check_models(["hybird"])
 
 
+def boxes_on(images):
+    names = np.array(["a", "b", "c"])
+    targets = np.tile(np.float32([0.1, 0.2, 0.6, 0.7]), (3, 1))
+    return Dataset("x", "boxes", images, targets, names, names, np.array(["test"] * 3))
+
+
 def test_a_skipped_row_keeps_every_key_of_a_row(small):
     experiment, spec, params, images = small
-    from pipeline.datasets import Dataset
-
-    names = np.array(["a", "b", "c"])
-    dataset = Dataset("x", "boxes", images, np.tile(np.float32([0.1, 0.2, 0.6, 0.7]), (3, 1)), names, names, names)
+    dataset = boxes_on(images)
     tally = Tally(experiment, spec, dataset, 24)
     with NengoDLModel(experiment, spec, params, "hybrid") as model:
         for batch in model.run(images):
@@ -144,3 +148,56 @@ def test_counts_of_the_emulator_equal_those_of_nengo_loihis(small):
         np.testing.assert_array_equal(ours.neuron_spikes[name], sum(batch.neuron_spikes[name] for batch in theirs))
     for name in ours.synops:
         np.testing.assert_array_equal(ours.synops[name], np.concatenate([batch.synops[name] for batch in theirs]))
+
+
+class Stop(Exception):
+    pass
+
+
+def noted(function, calls):
+    def call(*arguments):
+        calls.append(function)
+        return function(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("stop_in", ["converted", "loihi-hybrid"])
+def test_a_stopped_comparison_goes_on_within_the_row(small, tmp_path, monkeypatch, stop_in):
+    experiment, spec, params, images = small
+    experiment = dataclasses.replace(experiment, deploy=dataclasses.replace(experiment.deploy, batch_size=1))
+    dataset, both = boxes_on(images), {"ann": params, "hybrid": {k: 1.1 * v for k, v in params.items()}}
+
+    def run(folder=None, key="key", say=lambda _: None):
+        where = Kept(folder, key) if folder else None
+        return evaluate(experiment, spec, both, dataset.targets[0], dataset, say=say, kept=where)
+
+    def without_seconds(result):
+        result.metrics.pop("seconds")
+        return result.metrics | {"rows": [{**row, "seconds": None} for row in result.metrics["rows"]]}
+
+    whole = run()
+    save = Kept.save
+
+    def stop_after(self, model, tallies, facts):
+        save(self, model, tallies, facts)
+        if model == stop_in:
+            raise Stop
+
+    monkeypatch.setattr(kept, "EVERY_S", 0)
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Kept, "save", stop_after)
+        run(tmp_path / "rows")
+    opened, lines = [], []
+    for name in ("NengoDLModel", "LoihiModel"):
+        monkeypatch.setattr(models, name, noted(getattr(models, name), opened))
+    parts = run(tmp_path / "rows", say=lines.append)
+    n = {"converted": 3, "loihi-hybrid": 1}[stop_in]  # NengoDL takes all three at once; then come three moved ones
+    assert f"  {stop_in}: going on after {n} of 6 samples" in lines
+    assert len(opened) == {"converted": 4, "loihi-hybrid": 1}[stop_in], "rows that are done are not run again"
+    assert without_seconds(parts) == without_seconds(whole)
+    assert parts.trajectory == whole.trajectory
+    for name, values in {**whole.predictions, **whole.rates}.items():
+        np.testing.assert_array_equal({**parts.predictions, **parts.rates}[name], values, err_msg=name)
+    run(tmp_path / "rows", key="other", say=(others := []).append)
+    assert not any("going on" in line for line in others), "what was done for other settings is not used"

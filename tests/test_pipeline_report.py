@@ -190,6 +190,14 @@ def test_verdict_says_where_the_points_went(run):
     assert steps["total"]["difference"] == pytest.approx(chain)
 
 
+def test_verdict_names_neurons_that_are_too_fast_for_the_chip(run):
+    assert not any("at most once a step" in sentence for sentence in run.document["verdict"])
+    slow, fast = ({"name": n, "neurons": k, "too_fast": f} for n, k, f in (("conv1", 300, 0.0), ("conv2", 100, 0.5)))
+    document = {**run.document, "rates": {"converted": [slow, fast], "hybrid": [slow]}}
+    (said,) = [s for s in report.verdict.sentences(document) if "at most once a step" in s]
+    assert "1,000 Hz" in said and "12.5 % of the converted network's" in said and "first in conv2 50.0 %" in said
+
+
 def test_paired_interval_of_a_constant_shift(tmp_path):
     """Where every image loses the same, the paired interval is a point; two separate intervals would not be."""
     metrics = {"rows": [{"model": m, "value": v} for m, v in (("ann", 0.6), ("converted", 0.5))]}

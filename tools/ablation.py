@@ -1,10 +1,11 @@
 """Which parts of a recipe help: each left out or changed in turn, with several seeds, on the validation split.
 
-    python tools/ablation.py locnet|cae [--data DIR] [--seeds 3] [--out reports/ablation]
+    python tools/ablation.py locnet|cae [--data DIR] [--seeds 0 1 2] [--out reports/ablation]
 
 Every variant is scored as the ANN, as the simply converted network and after hybrid fine-tuning, the last two in the
 chip's integers on the emulator. Networks are the recipes' own; CAE's ANN is trained for 10 epochs. Writes
-OUT-<experiment>.json and the table OUT-<experiment>.md after every row; a row that is already there is not run again.
+OUT-<experiment>.json after every row and the table OUT-<experiment>.md at the end; a row that is already there is not
+run again.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiment", choices=sorted(BASE))
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("reports/ablation"))
     arguments = parser.parse_args()
     name = arguments.experiment
@@ -147,14 +148,14 @@ def main() -> None:
             report = before
     done = {(row["variant"], row["seed"]) for row in report["rows"]}
     anns: dict = {}
-    todo = [(v, s) for s in range(arguments.seeds) for v in VARIANTS if (v, s) not in done]
+    todo = [(v, s) for s in arguments.seeds for v in VARIANTS if (v, s) not in done]
     started = time.perf_counter()
     for i, (variant, seed) in enumerate(todo):
         report["rows"].append(run(name, variant, seed, arguments.data, anns))
         artifacts.write_json(path, report)
         left = (time.perf_counter() - started) / (i + 1) * (len(todo) - i - 1)
         print(report["rows"][-1], f"{duration(left)} left", flush=True)
-        path.with_suffix(".md").write_text(page(report), encoding="utf-8")
+    path.with_suffix(".md").write_text(page(report), encoding="utf-8")
     print(table(report))
 
 

@@ -13,12 +13,13 @@ from pipeline.datasets import Dataset
 from pipeline.datasets.augment import shifted
 from pipeline.datasets.constant import predict_constant
 from pipeline.evaluation import models
+from pipeline.evaluation.kept import Kept
 from pipeline.evaluation.tally import Tally, agreement, as_target, skipped
 from pipeline.experiment import Experiment, nearest
 from pipeline.networks import NetworkSpec, Params
 from pipeline.progress import Progress, duration
 
-__all__ = ["MODELS", "METRIC", "Evaluation", "evaluate", "check_models"]
+__all__ = ["MODELS", "METRIC", "Evaluation", "Kept", "evaluate", "check_models"]
 
 MODELS = ("constant", "ann", "converted", "hybrid", "loihi-converted", "loihi-hybrid")
 METRIC = {"boxes": "iou", "masks": "dice"}
@@ -50,6 +51,7 @@ def evaluate(
     constant: np.ndarray,
     dataset: Dataset,
     say=print,
+    kept: Kept | None = None,
 ) -> Evaluation:
     """Score the models of ``experiment.deploy.models`` on `dataset`.
 
@@ -61,13 +63,15 @@ def evaluate(
         What `constant_predictor` found on the training split.
     dataset : Dataset
         The samples to score, all of them.
+    kept : Kept, optional
+        Where the state of the rows is kept; what is there is not run again. The caller removes it.
 
     Returns
     -------
     Evaluation
     """
     wanted = check_models(experiment.deploy.models)
-    runner = _Runner(experiment, spec, params, constant)
+    runner = _Runner(experiment, spec, params, constant, kept, say)
     result = Evaluation({})
     rows, rates, curves, spike_curves, shifted_rows = [], {}, {}, {}, []
     moved = (
@@ -81,9 +85,7 @@ def evaluate(
             reason = "not asked for (deploy.models)" if model not in wanted else "no parameters for it"
             rows.append(skipped(model, reason))
             continue
-        begun = time.perf_counter()
-        (tally, *others), extra = runner.run(model, [dataset] if moved is None else [dataset, moved])
-        seconds = time.perf_counter() - begun
+        (tally, *others), extra, seconds = runner.run(model, [dataset] if moved is None else [dataset, moved])
         rows.append({**tally.row(model, seconds), **extra})
         result.predictions[f"{model}/prediction"] = tally.prediction
         result.predictions[f"{model}/group_values"] = tally.group_scores()
@@ -140,8 +142,9 @@ def evaluate(
 class _Runner:
     """Builds each model once and runs it on every data set that is asked for."""
 
-    def __init__(self, experiment, spec, params, constant):
+    def __init__(self, experiment, spec, params, constant, kept, say):
         self.experiment, self.spec, self.params, self.constant = experiment, spec, params, constant
+        self.kept, self.say = kept, say
 
     def can(self, model: str) -> bool:
         return model == "constant" or self._kind(model) in self.params
@@ -150,29 +153,40 @@ class _Runner:
     def _kind(model: str) -> str:
         return "hybrid" if model.endswith("hybrid") else "ann"
 
-    def run(self, model: str, sets: list[Dataset]) -> tuple[list[Tally], dict[str, Any]]:
-        """One tally a data set, and what else a row of this model tells."""
-        experiment, spec = self.experiment, self.spec
+    def run(self, model: str, sets: list[Dataset]) -> tuple[list[Tally], dict[str, Any], float]:
+        """One tally a data set, what else a row of this model tells, and seconds."""
+        started, n_steps = time.perf_counter(), self.experiment.finetune.n_steps
+        steps = 1 if model in ("constant", "ann") else n_steps
+        tallies = [Tally(self.experiment, self.spec, dataset, steps) for dataset in sets]
         if model == "constant":
-            tallies = [Tally(experiment, spec, dataset, 1) for dataset in sets]
             for tally in tallies:
                 tally.final.append(as_target(tally.dataset.task, predict_constant(self.constant, tally.dataset)))
-            return tallies, {}
-        params = self.params[self._kind(model)]
-        if model.startswith("loihi-"):
-            opened = models.LoihiModel(experiment, spec, params, experiment.deploy.target)
-        else:
-            opened = models.NengoDLModel(experiment, spec, params, "ann" if model == "ann" else "hybrid")
-        tallies = [Tally(experiment, spec, dataset, opened.n_steps) for dataset in sets]
-        n_samples = sum(len(dataset) for dataset in sets)
-        with opened, Progress(f"{model} on {n_samples} samples", n_samples) as progress:
+            return tallies, {}, time.perf_counter() - started
+        facts = (self.kept and self.kept.load(model, tallies)) or {"extra": {}, "seconds": 0.0}
+        n_done, n_samples = sum(tally.n_done for tally in tallies), sum(len(dataset) for dataset in sets)
+        if n_done:
+            self.say(f"  {model}: going on after {n_done} of {n_samples} samples")
+        if n_done == n_samples:
+            return tallies, facts["extra"], facts["seconds"]
+        before = facts["seconds"]
+        with (
+            self._open(model, facts["extra"]) as opened,
+            Progress(f"{model} on {n_samples} samples", n_samples, done=n_done) as progress,
+        ):
             for tally in tallies:
-                for batch in opened.run(tally.dataset.images):
+                for batch in opened.run(tally.dataset.images[tally.n_done :]):
                     tally.add(batch)
                     progress.advance(len(batch.readout))
+                    facts = {"extra": opened.extra, "seconds": before + time.perf_counter() - started}
+                    if self.kept:
+                        self.kept.save(model, tallies, facts)
+        return tallies, facts["extra"], facts["seconds"]
+
+    def _open(self, model: str, extra: dict[str, Any]):
+        params = self.params[self._kind(model)]
         if model.startswith("loihi-"):
-            return tallies, {"overflows": opened.overflows, "input_spikes_max": opened.input_spikes_max}
-        return tallies, {}
+            return models.LoihiModel(self.experiment, self.spec, params, self.experiment.deploy.target, extra)
+        return models.NengoDLModel(self.experiment, self.spec, params, "ann" if model == "ann" else "hybrid")
 
 
 def _line(row: dict[str, Any], metric: str) -> str:

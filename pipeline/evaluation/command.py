@@ -8,7 +8,7 @@ from pathlib import Path
 from hardware.errors import InputError
 from pipeline import artifacts, datasets
 from pipeline.datasets.constant import constant_predictor
-from pipeline.evaluation import check_models, evaluate
+from pipeline.evaluation import Kept, check_models, evaluate
 from pipeline.experiment import Experiment
 from pipeline.networks import spec_for
 from pipeline.parameters import from_package, from_runs
@@ -62,12 +62,26 @@ def run(
         f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, "
         f"parameters: {found.source}"
     )
-    result = evaluate(experiment, spec, found.params, constant, scored, say=say)
+    kept = Kept(
+        json_path.with_name(f".{json_path.name}.{artifacts.ROWS}"), _key(experiment, found.params, constant, scored)
+    )
+    result = evaluate(experiment, spec, found.params, constant, scored, say=say, kept=kept)
     result.metrics["split"] = split
     result.metrics["parameters"] = found.source
     result.metrics["dataset"] = describe(everything, len(scored))
     artifacts.write_json(json_path, result.metrics)
+    kept.remove()
     say(f"evaluate {experiment.name}: wrote {json_path}")
+
+
+def _key(experiment: Experiment, params: dict, constant, scored: datasets.Dataset) -> str:
+    """Stands for everything that a row is a function of."""
+    arrays = {f"{kind}/{name}": value for kind, part in params.items() for name, value in part.items()}
+    arrays.update(
+        constant=constant, images=scored.images, targets=scored.targets, names=scored.names, groups=scored.groups
+    )
+    settings = experiment.resolved("data", "network", "neurons", "finetune", "quantize", "deploy")
+    return artifacts.json_digest([settings, artifacts.arrays_digest(arrays)])
 
 
 def describe(dataset: datasets.Dataset, n_scored: int) -> dict:

@@ -54,6 +54,8 @@ class NengoDLModel:
         Rates in one step, or spikes over the experiment's number of steps.
     """
 
+    extra: dict = {}  # what its row tells that others do not
+
     def __init__(self, experiment: Experiment, spec: NetworkSpec, params: Params, phase: str):
         from pipeline.compat import import_nengo_dl
 
@@ -158,10 +160,12 @@ class LoihiModel:
     """A network in the chip's integers, on the fast emulator or on nengo-loihi's own ("reference").
 
     `overflows` {layer: registers that wrapped} and `input_spikes_max` (the most spikes that entered the chip in a step)
-    grow with every run on the emulator.
+    grow with every run on the emulator, from what `extra` says of runs before.
     """
 
-    def __init__(self, experiment: Experiment, spec: NetworkSpec, params: Params, target: str):
+    def __init__(
+        self, experiment: Experiment, spec: NetworkSpec, params: Params, target: str, extra: dict | None = None
+    ):
         import hardware
 
         self.spec, self.n_steps, self.size = spec, experiment.finetune.n_steps, experiment.deploy.batch_size
@@ -169,8 +173,9 @@ class LoihiModel:
         self.built = placed_network(experiment, spec, params, probes=not self.counts)
         self.probes = {p.label: p for p in self.built.net.all_probes if p.label in self.built.layers}
         self.amplitude = experiment.dt_s * experiment.neurons.rate_scale_hz
-        self.overflows: dict[str, int] = {}
-        self.input_spikes_max: int | None = 0 if self.counts else None
+        before = extra or {"overflows": {}, "input_spikes_max": 0 if self.counts else None}
+        self.overflows: dict[str, int] = dict(before["overflows"])
+        self.input_spikes_max: int | None = before["input_spikes_max"]
         self.sim = hardware.Simulator(self.built.net, target=target, dt_s=experiment.dt_s, seed=experiment.seed)
 
     def __enter__(self):
@@ -178,6 +183,10 @@ class LoihiModel:
 
     def __exit__(self, *_) -> None:
         self.sim.close()
+
+    @property
+    def extra(self) -> dict:
+        return {"overflows": dict(self.overflows), "input_spikes_max": self.input_spikes_max}
 
     def run(self, images: np.ndarray) -> Iterator[Batch]:
         """Run on images (n, height, width, 1)."""

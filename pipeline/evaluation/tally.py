@@ -57,6 +57,34 @@ class Tally:
             self.step_spikes += batch.step_spikes
 
     @property
+    def n_done(self) -> int:
+        """Samples that have been added."""
+        return sum(len(part) for part in self.final)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that `add` has gathered, as arrays."""
+        if not self.final:
+            return {}
+        arrays = {"final": self.prediction, "step_spikes": self.step_spikes}
+        arrays.update({f"curve/{i}": np.concatenate(part) for i, part in enumerate(self.curve)})
+        for group in ("spikes", "synops", "neuron_spikes"):
+            arrays.update({f"{group}/{name}": np.asarray(value) for name, value in getattr(self, group).items()})
+        return arrays
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to what `state` returned."""
+        if not state:
+            return
+        self.final, self.step_spikes = [state["final"]], state["step_spikes"]
+        self.curve = [[state[f"curve/{i}"]] for i in range(len(self.curve_steps))]
+        for key, value in state.items():
+            group, _, name = key.partition("/")
+            if group in ("spikes", "synops"):
+                getattr(self, group)[name] = int(value)
+            elif group == "neuron_spikes":
+                self.neuron_spikes[name] = value
+
+    @property
     def prediction(self) -> np.ndarray:
         return np.concatenate(self.final)
 

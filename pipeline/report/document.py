@@ -47,13 +47,17 @@ def build(inputs: Inputs) -> dict[str, Any]:
 
 
 def _rates(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
-    """Per model and layer: share of neurons that never fired on the test samples, and the fastest one's rate."""
+    """Per model and layer: shares of neurons that never fired on the test samples and that fired in every step or more
+    often, which the chip cannot; and the fastest one's rate."""
+    every_step_hz = 1 / inputs.metrics["dt_s"]
     models = dict.fromkeys(name.split("/")[0] for name in inputs.rates)
     return {
         model: [
             {
                 "name": layer.name,
+                "neurons": layer.n_neurons,
                 "silent": float(np.mean(rates == 0)),
+                "too_fast": float(np.mean(rates > every_step_hz)),
                 "fastest_hz": float(rates.max()),
             }
             for layer in inputs.spec.layers

@@ -127,6 +127,7 @@ def sentences(document: dict[str, Any]) -> list[str]:
             f"{text.score(rows['loihi-hybrid']['value'])}: it {verb} {abs(100 * total['difference']):.1f} points**"
             f"{_ci(total)}{_noise(total, metrics)}. {_where(by_step, document)}"
         )
+    found += _too_fast(document)
     found.append(_constant(rows, name))
     spiking = rows.get("loihi-hybrid") or rows.get("hybrid")
     if spiking and spiking.get("mean_rate_hz") is not None:
@@ -151,6 +152,28 @@ def _where(by_step: dict[str, Any], document: dict[str, Any]) -> str:
     sure = worst["difference"] <= -0.0005 and (not worst["ci95"] or worst["ci95"][1] < 0)
     blame = f" The largest loss: {label.split(' (')[0]}." if sure else " No single step loses more than its interval."
     return f"In points: {told}.{blame}"
+
+
+def _too_fast(document: dict[str, Any]) -> list[str]:
+    """Say so where NengoDL's neurons fire at rates that the chip's cannot."""
+    for model in ("hybrid", "converted"):
+        layers = [layer for layer in document["rates"].get(model, []) if layer["too_fast"]]
+        if not layers:
+            continue
+        all_neurons = sum(layer["neurons"] for layer in document["rates"][model])
+        share = sum(layer["neurons"] * layer["too_fast"] for layer in layers) / all_neurons
+        first, most = layers[0], max(layers, key=lambda layer: layer["too_fast"])
+        limit = f"{text.count(1 / document['metrics']['dt_s'])} Hz"
+        where = f"{first['name']} {text.percent(first['too_fast'])}"
+        if most is not first:
+            where += f", most in {most['name']} {text.percent(most['too_fast'])}"
+        return [
+            f"**On the chip a neuron spikes at most once a step, {limit}.** In NengoDL {text.percent(share)} of the "
+            f"{model} network's neurons fire faster, on average over the test samples (first in {where}): on the chip "
+            "they saturate, and the layers behind them get less than they were trained with. Train for lower rates: "
+            'neurons.rate_curve = "loihi", train.rate_max_hz with train.rate_weight, train.rate_mean_weight.'
+        ]
+    return []
 
 
 def _noise(step: dict[str, Any], metrics: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline import artifacts
 from pipeline.datasets.constant import constant_predictor
-from pipeline.evaluation import evaluate
+from pipeline.evaluation import Kept, evaluate
 from pipeline.evaluation.command import describe
 from pipeline.evaluation.models import placed_network, raster
 from pipeline.networks import spec_for
@@ -17,7 +17,8 @@ def run(context) -> None:
     params = context.found.params
     scored = dataset.subset("test").take(experiment.deploy.limit or None)
     constant = constant_predictor(dataset.subset("train"))
-    result = evaluate(experiment, spec, params, constant, scored)
+    kept = Kept(context.out / artifacts.ROWS, artifacts.json_digest(context.key()))
+    result = evaluate(experiment, spec, params, constant, scored, kept=kept)
     placement = context.read_json("quantize", artifacts.PLACEMENT)
     result.metrics.update(
         dataset=describe(dataset, len(scored)),
@@ -35,3 +36,4 @@ def run(context) -> None:
         arrays = raster(experiment, built, scored.images[:1])
         context.write_npz(artifacts.RASTER, {**arrays, "sample": scored.names[0]})
     context.write_json(artifacts.METRICS, result.metrics)
+    kept.remove()

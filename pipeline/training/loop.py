@@ -115,8 +115,7 @@ def fit(
         say(f"  before training: validation {metric} {value:.4f}")
     n_batches = schedule.n_batches(len(train))
     logs = _TensorBoard(folder / "tensorboard")
-    progress = Progress("training", schedule.epochs * n_batches)
-    progress.done = (len(history["epochs"]) - 1) * n_batches
+    progress = Progress("training", schedule.epochs * n_batches, done=(len(history["epochs"]) - 1) * n_batches)
     seconds = []  # not part of the history, which is the same in every run
     try:
         for epoch in range(len(history["epochs"]), schedule.epochs + 1):
