@@ -9,6 +9,11 @@ from pipeline.experiment import Experiment, FinetuneSettings, NetworkSettings, T
 from pipeline.training.scaling import TargetScaler
 
 IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
+TINY = [  # of demo-locnet, on the command line
+    "--set", "data.height=16", "--set", "data.width=32", "--set", "data.n_groups=40", "--set", "network.filters=[2, 4]",
+    "--set", "network.dense=[8]", "--set", "train.epochs=2", "--set", "finetune.epochs=1",
+    "--set", "finetune.n_steps=20", "--set", "finetune.readout_steps=5", "--set", "deploy.n_bootstrap=50",
+]  # fmt: skip
 
 
 def boxes_data(n=24, shape=(8, 8), seed=0):

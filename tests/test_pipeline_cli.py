@@ -9,17 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_training import TINY
 
 from pipeline import artifacts
 from pipeline.__main__ import main
 from pipeline.evaluation import MODELS
 
 EXPERIMENT = "demo-locnet"
-TINY = [
-    "--set", "data.height=16", "--set", "data.width=32", "--set", "data.n_groups=40", "--set", "network.filters=[2, 4]",
-    "--set", "network.dense=[8]", "--set", "train.epochs=2", "--set", "finetune.epochs=1",
-    "--set", "finetune.n_steps=20", "--set", "finetune.readout_steps=5", "--set", "deploy.n_bootstrap=50",
-]  # fmt: skip
 STAGES = ("train", "finetune", "deploy", "report")
 
 

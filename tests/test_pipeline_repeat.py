@@ -4,16 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
+from small_training import TINY
 
 from pipeline import artifacts, experiment, repeat
 from pipeline.__main__ import main
 
 NAME = "demo-locnet"
-TINY = [
-    "--set", "data.height=16", "--set", "data.width=32", "--set", "data.n_groups=40", "--set", "network.filters=[2, 4]",
-    "--set", "network.dense=[8]", "--set", "train.epochs=2", "--set", "finetune.epochs=1",
-    "--set", "finetune.n_steps=20", "--set", "finetune.readout_steps=5", "--set", "deploy.n_bootstrap=50",
-]  # fmt: skip
 FEW = ["--models", "constant,ann,loihi-hybrid"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,3 +99,13 @@ def make_backend(name: str, job: Job, params: Params) -> Backend:
         )
     module, cls = BACKENDS[name]
     return getattr(importlib.import_module(module), cls)(job, params)
+
+
+def in_full_batches(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, size: int) -> np.ndarray:
+    """``predict`` of images (n, height, width, 1) in batches of `size`, the last one filled with black images."""
+    outputs = []
+    for first in range(0, len(images), size):
+        part = images[first : first + size]
+        black = np.zeros((size - len(part), *part.shape[1:]), part.dtype)
+        outputs.append(predict(np.concatenate([part, black]))[: len(part)])
+    return np.concatenate(outputs)

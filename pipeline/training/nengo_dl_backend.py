@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.networks import Params, build, neurons_for
 from pipeline.neurons import nengo_dl, tf
-from pipeline.training.backend import Job, StepResult
+from pipeline.training.backend import Job, StepResult, in_full_batches
 from pipeline.training.losses import activity_penalty, task_loss
 
 graph_optimizer = nengo_dl.graph_optimizer
@@ -53,13 +53,7 @@ class NengoDLBackend:
         return StepResult(float(loss), rates_hz.numpy())
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        size, outputs = self.job.batch_size, []
-        for first in range(0, len(images), size):
-            part = images[first : first + size]
-            n = len(part)
-            padded = np.concatenate([part, np.zeros((size - n, *part.shape[1:]), part.dtype)])
-            outputs.append(self._predict(_flat(padded))[0].numpy()[:n])
-        return np.concatenate(outputs)
+        return in_full_batches(lambda batch: self._predict(_flat(batch))[0].numpy(), images, self.job.batch_size)
 
     def params(self) -> Params:
         names = list(self.built.connections)

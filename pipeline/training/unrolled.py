@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.networks import Params, neurons_for
 from pipeline.neurons import NeuronModel, tf
 from pipeline.training import layerwise
-from pipeline.training.backend import Job, StepResult
+from pipeline.training.backend import Job, StepResult, in_full_batches
 from pipeline.training.losses import activity_penalty, penalty_of_sums, task_loss
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
@@ -46,13 +46,9 @@ class TensorFlowBackend:
         return StepResult(float(loss), rates_hz.numpy())
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        size, outputs = self.job.batch_size, []
-        for first in range(0, len(images), size):
-            part = images[first : first + size]
-            n = len(part)
-            padded = np.concatenate([part, np.zeros((size - n, *part.shape[1:]), part.dtype)])
-            outputs.append(self._predict(tf.constant(padded, tf.float32)).numpy()[:n])
-        return np.concatenate(outputs)
+        return in_full_batches(
+            lambda batch: self._predict(tf.constant(batch, tf.float32)).numpy(), images, self.job.batch_size
+        )
 
     def params(self) -> Params:
         return {name: variable.numpy() for name, variable in self.kept.items()}
