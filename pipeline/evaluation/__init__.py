@@ -155,8 +155,8 @@ class _Runner:
 
     def run(self, model: str, sets: list[Dataset]) -> tuple[list[Tally], dict[str, Any], float]:
         """One tally a data set, what else a row of this model tells, and seconds."""
-        started, n_steps = time.perf_counter(), self.experiment.finetune.n_steps
-        steps = 1 if model in ("constant", "ann") else n_steps
+        started = time.perf_counter()
+        steps = 1 if model in ("constant", "ann") else self.experiment.finetune.n_steps
         tallies = [Tally(self.experiment, self.spec, dataset, steps) for dataset in sets]
         if model == "constant":
             for tally in tallies:
