@@ -30,12 +30,10 @@ from pipeline.repeat import spread
 
 BASE = {"locnet": (), "cae": ("train.epochs=10",)}  # where a training is shorter than the recipe's
 VALIDATION_GROUPS = {"locnet": 0, "cae": 10}  # images or volumes that are scored (0: all)
-IDEAL = "ideal rate curve in the ANN"
-NO_PENALTY = "no penalty on rates"
 VARIANTS = {  # settings, and whether the ANN is the recipe's
     "recipe": ((), True),
-    IDEAL: (("neurons.rate_curve=ideal",), False),
-    NO_PENALTY: (
+    "ideal rate curve in the ANN": (("neurons.rate_curve=ideal",), False),
+    "no penalty on rates": (
         (
             "train.rate_mean_weight=0", "finetune.rate_mean_weight=0", "train.rate_weight=0", "finetune.rate_weight=0",
         ),
