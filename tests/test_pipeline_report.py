@@ -340,6 +340,10 @@ def test_comparison_page(tmp_path):
         for cell, run in zip(cells[1:], (a, b), strict=True):
             row = next(r for r in run.metrics["rows"] if r["model"] == cells[0])
             assert cell.startswith(f"{row['value']:.4f} (")
+    moved = {r["model"]: f"{r['value']:.4f} (" for r in a.metrics["protocols"]["shifted"]["rows"]}
+    cells = page.table("Scores under protocol “shifted”")[1:]
+    assert [c[0] for c in cells] == list(moved) and all(c[1].startswith(moved[c[0]]) for c in cells)
+    assert {c[2] for c in cells} == {"no such row"}, "masks are not shifted"
     twin = json.loads(paths[2].read_bytes())
     assert [d["experiment"] for d in twin["reports"]] == ["demo-locnet", "demo-cae"]
     assert paths[0].read_bytes() == report.compare([tmp_path / "demo-locnet", tmp_path / "demo-cae"])

@@ -71,25 +71,32 @@ def page(documents: list[dict[str, Any]]) -> Page:
     for d in documents:
         blocks: list = [Text(subtitle(d), "note"), *(Text(s) for s in d["verdict"][1:]), tables.comparison(d)]
         chart = scores(d)
-        blocks += [Row(((chart,) if chart else ()) + (tables.steps(d),)), tables.layers(d)]
+        blocks += [Row(((chart,) if chart else ()) + (tables.steps(d),)), *tables.protocols(d), *tables.seeds(d)]
+        blocks.append(tables.layers(d))
         sections.append(Section(f"experiment-{d['experiment']}", d["title"], tuple(blocks)))
     sections.append(Section("settings", "Settings that differ", (_settings(documents),)))
     lead = (
         *(Text(f"{d['experiment']}: {d['verdict'][0]}", "verdict") for d in documents),
         Row((_scores(documents), _costs(documents))),
+        *(_scores(documents, name) for name in dict.fromkeys(n for d in documents for n in _protocols(d))),
     )
     subtitle_text = f"{text.plural(len(documents), 'experiment')}; each one's full report lies in its own run folder."
     return Page(title, subtitle_text, lead, tuple(sections))
 
 
-def _scores(documents) -> Table:
-    """A row per model that any of them has, a column per experiment."""
-    models = list(dict.fromkeys(row["model"] for d in documents for row in d["metrics"]["rows"]))
+def _protocols(d) -> dict[str, Any]:
+    return d["metrics"].get("protocols") or {}
+
+
+def _scores(documents, protocol: str = "") -> Table:
+    """A row per model that any of them has, a column per experiment; of one protocol, or on the samples as they are."""
+    found = [_protocols(d).get(protocol, {"rows": []}) if protocol else d["metrics"] for d in documents]
+    models = list(dict.fromkeys(row["model"] for one in found for row in one["rows"]))
     rows = []
     for model in models:
         line = [model]
-        for d in documents:
-            row = next((r for r in d["metrics"]["rows"] if r["model"] == model), None)
+        for one in found:
+            row = next((r for r in one["rows"] if r["model"] == model), None)
             if row is None:
                 line.append("no such row")
             elif row.get("skipped"):
@@ -99,7 +106,8 @@ def _scores(documents) -> Table:
                 line.append(f"{text.score(row['value'])}{ci}")
         rows.append(tuple(line))
     columns = ("Model", *(f"{d['experiment']}: {metric_name(d['metrics']['metric'])}" for d in documents))
-    return Table("Scores with 95 % intervals. Different metrics and data sets do not compare.", columns, tuple(rows))
+    what = f"Scores under protocol “{protocol}”" if protocol else "Scores"
+    return Table(f"{what} with 95 % intervals. Different metrics and data sets do not compare.", columns, tuple(rows))
 
 
 def _costs(documents) -> Table:
