@@ -8,18 +8,18 @@ from __future__ import annotations
 import importlib
 
 _EXPORTS = {
-    "Simulator": "simulator",
-    "Program": "program",
-    "compile_network": "compile",
-    "partition": "partitioner",  # a submodule of that name would hide the function
-    "check": "rules",
-    "quantization_error": "quantization",
-    "Board": "limits",
-    "LOIHI1": "limits",
-    "KAPOHO_BAY": "limits",
-    "NAHUKU8": "limits",
-    "NAHUKU32": "limits",
-    "POHOIKI": "limits",
+    "Simulator": "simulator.simulator",
+    "Program": "compiler.program",
+    "compile_network": "compiler.compile",
+    "partition": "placement.partition",  # a submodule of that name would hide the function
+    "check": "preflight.rules",
+    "quantization_error": "preflight.quantization",
+    "Board": "chip.limits",
+    "LOIHI1": "chip.limits",
+    "KAPOHO_BAY": "chip.limits",
+    "NAHUKU8": "chip.limits",
+    "NAHUKU32": "chip.limits",
+    "POHOIKI": "chip.limits",
 }
 
 __all__ = sorted(_EXPORTS)
@@ -28,7 +28,7 @@ __all__ = sorted(_EXPORTS)
 def __getattr__(name: str):
     if name not in _EXPORTS:
         raise AttributeError(f"module 'hardware' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"hardware.{_EXPORTS[name]}"), name)
+    value = getattr(importlib.import_module(f"cotrain.hardware.{_EXPORTS[name]}"), name)
     globals()[name] = value
     return value
 

@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from hardware.errors import CotrainError
-from pipeline import experiment as experiments
-from pipeline.stages import STAGES
+from cotrain.hardware.errors import CotrainError
+from cotrain.pipeline import experiment as experiments
+from cotrain.pipeline.stages.runner import STAGES
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,13 +90,13 @@ def _load(arguments, name):
 
 
 def _stage(arguments) -> int:
-    from pipeline.stages import run
+    from cotrain.pipeline.stages.runner import run
 
     loaded = [_load(arguments, name) for name in arguments.experiment]  # refuse all before running any
     for experiment in loaded:
         run(arguments.verb, experiment, arguments.runs, arguments.data, force=arguments.force)
     if arguments.verb == "report" and len(loaded) > 1:
-        from pipeline.report import write_comparison
+        from cotrain.pipeline.report import write_comparison
 
         page, *_ = write_comparison(arguments.runs, [experiment.name for experiment in loaded])
         print(f"report: side by side in {page}")
@@ -108,14 +108,14 @@ def _models(arguments) -> tuple[str, ...] | None:
 
 
 def _repeat(arguments) -> int:
-    from pipeline.repeat import run
+    from cotrain.pipeline.commands.repeat import run
 
     run(_load(arguments, arguments.experiment), arguments.runs, arguments.data, arguments.seeds, _models(arguments))
     return 0
 
 
 def _evaluate(arguments) -> int:
-    from pipeline.evaluation.command import run
+    from cotrain.pipeline.commands.evaluate import run
 
     run(
         _load(arguments, arguments.experiment), arguments.data, arguments.runs, arguments.split, _models(arguments),
@@ -125,19 +125,19 @@ def _evaluate(arguments) -> int:
 
 
 def _check(arguments) -> int:
-    from hardware.preflight import main
+    from cotrain.hardware.preflight.command import main
 
     return main(arguments.network, arguments.board, arguments.json)
 
 
 def _verify(arguments) -> int:
-    from pipeline.board import verify
+    from cotrain.pipeline.evaluation.board import verify
 
     return 0 if verify(arguments.bundle, arguments.results, arguments.runs) else 1
 
 
 def _data(arguments) -> int:
-    from pipeline.datasets.download import main
+    from cotrain.pipeline.commands.data import main
 
     main(arguments.data)
     return 0

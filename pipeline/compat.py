@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from unittest import mock
 
-from hardware.errors import MissingError, UnsupportedError
+from cotrain.hardware.errors import MissingError, UnsupportedError
 
 # name that NengoDL imports -> module of tf-keras that has the same content (nengo_dl/compat.py)
 KERAS_2 = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from hardware.errors import InputError, MissingError
+from cotrain.hardware.errors import InputError, MissingError
 
 try:
     import tomllib

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-
-from hardware.errors import InputError
+from cotrain.hardware.errors import InputError
 
 
 def box_iou(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:

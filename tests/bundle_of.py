@@ -6,12 +6,11 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-
-import hardware
-from hardware.bundle.pack import pack
-from pipeline.experiment import NetworkSettings, NeuronSettings
-from pipeline.networks import spec_for
-from pipeline.networks.rebuild import describe, rebuild
+from cotrain import hardware
+from cotrain.hardware.bundle.pack import pack
+from cotrain.pipeline.experiment import NetworkSettings, NeuronSettings
+from cotrain.pipeline.networks import spec_for
+from cotrain.pipeline.networks.rebuild import describe, rebuild
 
 SHAPE = (8, 12)  # pixels
 
@@ -26,10 +25,10 @@ def tiny_bundle(out: Path, n_samples: int = 2, board="nahuku32", **settings) -> 
     built = rebuild(description, params)
     hardware.partition(built.net)
     return pack(
-        out, built.net, experiment="tiny", builder="pipeline.networks.rebuild:rebuild", network=description,
+        out, built.net, experiment="tiny", builder="cotrain.pipeline.networks.rebuild:rebuild", network=description,
         params=params, layers=list(built.layers), images=rng.rand(n_samples, SHAPE[0] * SHAPE[1]),
         names=[f"s{i}" for i in range(n_samples)], n_steps=16, readout_steps=8, board=board,
-        packages=("pipeline.networks",), version="0", say=lambda text: None,
+        packages=("cotrain.pipeline.networks", "cotrain.pipeline.neurons"), version="0", say=lambda text: None,
     ).path  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """pytest puts its own warning filters in place of a program's, so it is given the program's list."""
 
-from pipeline.compat import SPURIOUS_WARNINGS
+from cotrain.pipeline.compat import SPURIOUS_WARNINGS
 
 
 def pytest_configure(config):

@@ -6,12 +6,11 @@ import warnings
 
 import nengo
 import numpy as np
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.compiler.compile import fresh_runner, program_from_model, reference_interface
+from cotrain.hardware.emulator.emulator import Emulator
+from cotrain.hardware.simulator.interface import FastInterface
 from nengo.dists import Choice, Uniform
-
-from hardware.compile import fresh_runner, program_from_model, reference_interface
-from hardware.emulator import Emulator
-from hardware.interface import FastInterface
-from hardware.lazy import import_nengo_loihi
 
 nengo_loihi = import_nengo_loihi()
 STATE = ("spiked", "voltage", "current")

@@ -215,7 +215,7 @@ class SpikeGenerator:
 
 def install(monkeypatch, version="1.0.0"):
     """Let nengo-loihi believe that NxSDK is there."""
-    from hardware.lazy import import_nengo_loihi
+    from cotrain.hardware.builder.door import import_nengo_loihi
 
     loihi = import_nengo_loihi()
     hardware, interface, builder = (import_nengo_loihi(f"hardware{n}") for n in ("", ".interface", ".builder"))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import nengo
 import numpy as np
+from cotrain.hardware.builder.door import import_nengo_loihi
 from nengo.transforms import ChannelShape, ConvolutionTranspose
-
-from hardware.lazy import import_nengo_loihi
 
 
 def neurons(n, label, rng=None, **kwargs):

@@ -3,10 +3,9 @@
 import dataclasses
 
 import numpy as np
-
-from pipeline.datasets.base import Dataset
-from pipeline.experiment import Experiment, FinetuneSettings, NetworkSettings, TrainSettings
-from pipeline.training.scaling import TargetScaler
+from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.experiment import Experiment, FinetuneSettings, NetworkSettings, TrainSettings
+from cotrain.pipeline.training.scaling import TargetScaler
 
 IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
 TINY = [  # of demo-locnet, on the command line

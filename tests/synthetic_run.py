@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-
-from pipeline import artifacts, experiment
-from pipeline.evaluation.synops import fan_out
-from pipeline.evaluation.tally import agreement, skipped
-from pipeline.metrics import bootstrap_ci, mean_rate_hz, score
-from pipeline.networks import spec_for
-from pipeline.stages import STAGES, Context
+from cotrain.pipeline import experiment
+from cotrain.pipeline.evaluation.synops import fan_out
+from cotrain.pipeline.evaluation.tally import agreement, skipped
+from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz, score
+from cotrain.pipeline.networks import spec_for
+from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.stages.runner import STAGES, Context
 
 MODELS = ("constant", "ann", "converted", "hybrid", "loihi-converted", "loihi-hybrid")
 NOISE = dict(zip(MODELS, (0.11, 0.02, 0.07, 0.035, 0.075, 0.04), strict=True))
@@ -97,7 +97,7 @@ def placement(spec):
 
 
 def quantization(spec, rng):
-    """In place of hardware.quantization.quantization_error, for both networks."""
+    """In place of hardware.preflight.command.quantization.quantization_error, for both networks."""
     layers = [
         {
             "name": layer.name, "cores": 1, "weight_error": float(e), "weights_zeroed": 0.01, "weight_bits_lost": 0,

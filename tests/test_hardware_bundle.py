@@ -18,14 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle_of import tiny_bundle, unpacked
-
-from hardware.bundle import archive, run, verify
-from hardware.bundle.compare import Comparison
-from hardware.bundle.folder import Folder, npz_bytes, read_npz
-from hardware.bundle.results import Results
-from hardware.bundle.source import closure
-from hardware.errors import CorruptError, InputError, MisfitError
-from hardware.limits import LOIHI1, Board
+from cotrain.hardware.bundle import archive, run, verify
+from cotrain.hardware.bundle.compare import Comparison
+from cotrain.hardware.bundle.folder import Folder, npz_bytes, read_npz
+from cotrain.hardware.bundle.results import Results
+from cotrain.hardware.bundle.source import closure
+from cotrain.hardware.chip.limits import LOIHI1, Board
+from cotrain.hardware.errors import CorruptError, InputError, MisfitError
 
 OWN = "hardware/", "pipeline/", "run.py"
 

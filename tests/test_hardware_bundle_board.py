@@ -7,14 +7,13 @@ import json
 import nxsdk_stand_in
 import pytest
 from bundle_of import tiny_bundle, unpacked
-
-from hardware.bundle import board, session
-from hardware.bundle.board import Board, check_board
-from hardware.bundle.compare import Comparison
-from hardware.bundle.folder import Folder
-from hardware.bundle.run import check_files
-from hardware.errors import InputError, MisfitError, MissingError
-from hardware.lazy import import_nengo_loihi
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.bundle import board, session
+from cotrain.hardware.bundle.board import Board, check_board
+from cotrain.hardware.bundle.compare import Comparison
+from cotrain.hardware.bundle.folder import Folder
+from cotrain.hardware.bundle.run import check_files
+from cotrain.hardware.errors import InputError, MisfitError, MissingError
 
 IN_CLOUD = {"PARTITION": "nahuku32", "SLURM": "1"}
 

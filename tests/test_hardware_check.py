@@ -7,11 +7,10 @@ import subprocess
 import sys
 
 import pytest
-
-import hardware
-from hardware.errors import CotrainError, InputError, MissingError, OutputError
-from hardware.preflight import load_network, main
-from hardware.report import RESOURCES
+from cotrain import hardware
+from cotrain.hardware.errors import CotrainError, InputError, MissingError, OutputError
+from cotrain.hardware.preflight.command import load_network, main
+from cotrain.hardware.preflight.report import RESOURCES
 
 NETWORKS = """
 import nengo

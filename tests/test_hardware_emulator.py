@@ -7,6 +7,14 @@ import warnings
 import nengo
 import numpy as np
 import pytest
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.compiler.compile import compile_network, program_from_model, reference_interface
+from cotrain.hardware.compiler.program import Program
+from cotrain.hardware.emulator.emulator import Emulator, warm_up
+from cotrain.hardware.emulator.kernels import _decay, _wrap22, _wrap24, run_sample
+from cotrain.hardware.emulator.memory import GENERAL, LIF, RELU, stages_of
+from cotrain.hardware.errors import InputError
+from cotrain.hardware.simulator.interface import FastInterface
 from emulator_networks import (
     STATE,
     assert_same_run,
@@ -15,15 +23,6 @@ from emulator_networks import (
     random_network,
 )
 from nengo.dists import Choice, Uniform
-
-from hardware.compile import compile_network, program_from_model, reference_interface
-from hardware.emulator import Emulator, warm_up
-from hardware.errors import InputError
-from hardware.interface import FastInterface
-from hardware.kernels import _decay, _wrap22, _wrap24, run_sample
-from hardware.layout import GENERAL, LIF, RELU, stages_of
-from hardware.lazy import import_nengo_loihi
-from hardware.program import Program
 
 discretize = import_nengo_loihi("builder.discretize")
 block_module = import_nengo_loihi("block")

@@ -16,10 +16,9 @@ from emulator_networks import compare_runs
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "benchmarks"))
 
 from architectures import CASES, cifar10, mnist, own
-
-import hardware
-from hardware.compile import compile_network
-from hardware.emulator import Emulator
+from cotrain import hardware
+from cotrain.hardware.compiler.compile import compile_network
+from cotrain.hardware.emulator.emulator import Emulator
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""hardware.energy against sums done by hand and against what the two models' authors print."""
+"""hardware.chip.energy against sums done by hand and against what the two models' authors print."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 import itertools
 
 import pytest
-
-from hardware import energy
-from hardware.errors import InputError
+from cotrain.hardware.chip import energy
+from cotrain.hardware.errors import InputError
 
 PJ = 1e-12
 

@@ -11,15 +11,14 @@ from pathlib import Path
 import nengo
 import numpy as np
 import pytest
+from cotrain.hardware.builder import fastbuild
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder.fastbuild import fast_model
+from cotrain.hardware.compiler.compile import compile_network, program_from_model
+from cotrain.hardware.errors import MisfitError
 from emulator_networks import ensemble, nengo_loihi, random_network
 from nengo.dists import Choice, Uniform
 from nengo.exceptions import BuildError
-
-from hardware import fastbuild
-from hardware.compile import compile_network, program_from_model
-from hardware.errors import MisfitError
-from hardware.fastbuild import fast_model
-from hardware.lazy import import_nengo_loihi
 
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
 from architectures import CASES  # noqa: E402

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from hardware.errors import InputError
-from hardware.lazy import import_nengo_loihi
-from hardware.limits import BOARDS, KAPOHO_BAY, LOIHI1, NAHUKU8, NAHUKU32, POHOIKI, find_board
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.chip.limits import BOARDS, KAPOHO_BAY, LOIHI1, NAHUKU8, NAHUKU32, POHOIKI, find_board
+from cotrain.hardware.errors import InputError
 
 
 def test_core_resources_are_nengo_loihis():

@@ -8,14 +8,13 @@ from dataclasses import replace
 import nengo
 import numpy as np
 import pytest
+from cotrain import hardware
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder.uncut import build_uncut, cut
+from cotrain.hardware.chip.limits import LOIHI1, NAHUKU32, Board
+from cotrain.hardware.errors import InputError, MisfitError, UnsupportedError
+from cotrain.hardware.preflight.quantization import quantization_error
 from partition_networks import built, cae, chain, cifar10, conv, locnet, mnist, neurons, up, use_by_label
-
-import hardware
-from hardware.blocks import build_uncut, cut
-from hardware.errors import InputError, MisfitError, UnsupportedError
-from hardware.lazy import import_nengo_loihi
-from hardware.limits import LOIHI1, NAHUKU32, Board
-from hardware.quantization import quantization_error
 
 COST_CASES = {
     "strided": ([conv(2, 1), conv(6, 3, 2), conv(5, 3, 2)], (11, 13, 2)),

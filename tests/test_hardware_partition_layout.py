@@ -5,12 +5,11 @@ from __future__ import annotations
 import nengo
 import numpy as np
 import pytest
+from cotrain import hardware
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder.uncut import build_uncut
+from cotrain.hardware.placement.channels import reorder
 from partition_networks import chain, conv, neurons, up
-
-import hardware
-from hardware.blocks import build_uncut
-from hardware.channels import reorder
-from hardware.lazy import import_nengo_loihi
 
 
 def results(net, n_steps=60):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cotrain import hardware
+from cotrain.hardware.errors import MisfitError
 from partition_networks import built, chain, conv, up
-
-import hardware
-from hardware.errors import MisfitError
 
 N_NETWORKS = 50
 

@@ -7,12 +7,11 @@ import warnings
 import nengo
 import numpy as np
 import pytest
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.compiler.compile import compile_network, program_from_model
+from cotrain.hardware.compiler.program import ARRAYS, Program
+from cotrain.hardware.errors import CorruptError, InputError, MisfitError, MissingError, UnsupportedError
 from emulator_networks import nengo_loihi, random_network
-
-from hardware.compile import compile_network, program_from_model
-from hardware.errors import CorruptError, InputError, MisfitError, MissingError, UnsupportedError
-from hardware.lazy import import_nengo_loihi
-from hardware.program import ARRAYS, Program
 
 
 def quiet_compile(net):

@@ -7,14 +7,13 @@ from types import SimpleNamespace
 import nengo
 import numpy as np
 import pytest
+from cotrain import hardware
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.chip.limits import LOIHI1
+from cotrain.hardware.errors import InputError
+from cotrain.hardware.placement.cores import place
+from cotrain.hardware.preflight.quantization import quantization_error, steady_rate
 from partition_networks import chain, conv, neurons
-
-import hardware
-from hardware.errors import InputError
-from hardware.lazy import import_nengo_loihi
-from hardware.limits import LOIHI1
-from hardware.placed import place
-from hardware.quantization import quantization_error, steady_rate
 
 
 def biased(neuron_type, bias, weights=None):

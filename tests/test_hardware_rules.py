@@ -8,13 +8,12 @@ from types import SimpleNamespace
 import nengo
 import numpy as np
 import pytest
+from cotrain import hardware
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.chip.limits import LOIHI1, NAHUKU32, Board
+from cotrain.hardware.placement.cores import place
+from cotrain.hardware.preflight.rules import RULES, Case
 from partition_networks import built, chain, conv, neurons
-
-import hardware
-from hardware.lazy import import_nengo_loihi
-from hardware.limits import LOIHI1, NAHUKU32, Board
-from hardware.placed import place
-from hardware.rules import RULES, Case
 
 SMALLEST = {}  # rule: (network that breaks it, one that just does not, arguments of check)
 

@@ -10,12 +10,12 @@ import warnings
 import nengo
 import numpy as np
 import pytest
+from cotrain import hardware
+from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
+from cotrain.hardware.host import exact
+from cotrain.hardware.simulator import predict as batch
 from emulator_networks import ensemble, fresh_reference, nengo_loihi, random_network
 from nengo.dists import Choice, Uniform
-
-import hardware
-from hardware import batch, exact
-from hardware.errors import InputError, MissingError, UnsupportedError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

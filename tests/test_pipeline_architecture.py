@@ -35,7 +35,7 @@ def imports(path: Path) -> set[str]:
             above = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*above, *filter(None, [node.module])])
             found.update(f"{module}.{alias.name}" for alias in node.names)
-    return found
+    return {name.removeprefix("cotrain.") for name in found}
 
 
 def packages(path: Path) -> set[str]:
@@ -100,7 +100,7 @@ def test_every_imported_distribution_is_declared():
 
 def loaded_after(source: str) -> set[str]:
     """Top-level modules that a fresh Python has loaded after `source`."""
-    source += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules})"
+    source += "\nimport sys; print(*{name.removeprefix('cotrain.').split('.')[0] for name in sys.modules})"
     result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     return set(result.stdout.splitlines()[-1].split())
@@ -110,17 +110,20 @@ HEAVY = {"nengo", "nengo_loihi", "scipy", "numba", "matplotlib", "nibabel", "PIL
 
 
 def test_import_hardware_is_light():
-    assert loaded_after("import hardware") & (HEAVY | {"numpy", "pipeline"}) == set()
+    assert loaded_after("from cotrain import hardware") & (HEAVY | {"numpy", "pipeline"}) == set()
 
 
 def test_cotrain_help_is_light():
-    help = "from pipeline.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    help = "from cotrain.pipeline.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     assert loaded_after(help) & HEAVY == set()
 
 
 def test_all_of_hardware_imports_where_training_packages_are_missing():
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in HARDWARE]
-    block = f"import sys\nsys.modules.update(dict.fromkeys({sorted(TRAINING_PACKAGES | {'pipeline'})}))\n"
+    names = [
+        "cotrain." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in HARDWARE
+    ]
+    block = f"import sys\nsys.modules.update(dict.fromkeys({sorted(TRAINING_PACKAGES | {'cotrain.pipeline'})}))\n"
     source = block + "import importlib\n" + "".join(f"importlib.import_module({name!r})\n" for name in names)
-    source += f"for name in {sorted(TRAINING_PACKAGES | {'pipeline'})}: del sys.modules[name]"
+    source += f"for name in {sorted(TRAINING_PACKAGES | {'cotrain.pipeline'})}: del sys.modules[name]"
     assert "hardware" in loaded_after(source)

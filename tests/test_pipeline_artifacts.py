@@ -7,9 +7,8 @@ import time
 
 import numpy as np
 import pytest
-
-from hardware.errors import CorruptError, MissingError, OutputError
-from pipeline import artifacts
+from cotrain.hardware.errors import CorruptError, MissingError, OutputError
+from cotrain.pipeline.runs import artifacts
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline import datasets
+from cotrain.pipeline.datasets import augment
+from cotrain.pipeline.datasets.constant import constant_box
+from cotrain.pipeline.metrics import box_iou, dice
 from scipy.ndimage import affine_transform
-
-from hardware.errors import InputError
-from pipeline import datasets
-from pipeline.datasets import augment
-from pipeline.datasets.constant import constant_box
-from pipeline.metrics import box_iou, dice
 
 
 def find_data():

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cotrain.pipeline.__main__ import main
+from cotrain.pipeline.evaluation.evaluate import MODELS
+from cotrain.pipeline.runs import artifacts
 from small_training import TINY
-
-from pipeline import artifacts
-from pipeline.__main__ import main
-from pipeline.evaluation import MODELS
 
 EXPERIMENT = "demo-locnet"
 STAGES = ("train", "finetune", "deploy", "report")

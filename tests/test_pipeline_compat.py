@@ -5,9 +5,8 @@ import subprocess
 import sys
 
 import pytest
-
-from hardware.errors import MissingError
-from pipeline import compat
+from cotrain.hardware.errors import MissingError
+from cotrain.pipeline import compat
 
 TRAINING = """
 import random, subprocess, sys, tempfile
@@ -19,7 +18,7 @@ class Popen(subprocess.Popen):
         super().__init__(command, *args, **kwargs)
 
 subprocess.Popen = Popen
-from pipeline.compat import import_nengo_dl, import_tensorflow, make_deterministic
+from cotrain.pipeline.compat import import_nengo_dl, import_tensorflow, make_deterministic
 tf, nengo_dl = import_tensorflow(), import_nengo_dl()
 import nengo
 
@@ -63,7 +62,7 @@ def test_training_prints_nothing_and_leaves_keras_3_to_others():
 def test_tensorflow_with_keras_3_is_refused():
     result = python(
         "import tensorflow; tensorflow.keras.layers\n"
-        "from pipeline.compat import import_nengo_dl\n"
+        "from cotrain.pipeline.compat import import_nengo_dl\n"
         "try: import_nengo_dl()\n"
         "except NotImplementedError as error: print(type(error).__name__, error)"
     )

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
+from cotrain.hardware.errors import InputError, OutputError
+from cotrain.pipeline import datasets
+from cotrain.pipeline.datasets.base import split_by_group
+from cotrain.pipeline.datasets.constant import constant_box, constant_predictor, predict_constant
+from cotrain.pipeline.datasets.overlay import overlay
+from cotrain.pipeline.metrics import box_iou, dice, score
 from PIL import Image
 from scipy.optimize import minimize
-
-from hardware.errors import InputError, OutputError
-from pipeline import datasets
-from pipeline.datasets.base import split_by_group
-from pipeline.datasets.constant import constant_box, constant_predictor, predict_constant
-from pipeline.datasets.overlay import overlay
-from pipeline.metrics import box_iou, dice, score
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,10 @@ import nibabel
 import numpy as np
 import pytest
 import scipy.io
+from cotrain.hardware.errors import InputError, MissingError, OutputError
+from cotrain.pipeline import datasets
+from cotrain.pipeline.datasets import caltech101, hippocampus, synthetic
 from PIL import Image
-
-from hardware.errors import InputError, MissingError, OutputError
-from pipeline import datasets
-from pipeline.datasets import caltech101, hippocampus, synthetic
 
 N_PLANES, N_VOLUMES = 5, 4
 

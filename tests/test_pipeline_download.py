@@ -10,11 +10,11 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-
-from hardware.errors import CorruptError, MissingError, OutputError
-from pipeline import datasets
-from pipeline.__main__ import main as cotrain
-from pipeline.datasets import download, synthetic
+from cotrain.hardware.errors import CorruptError, MissingError, OutputError
+from cotrain.pipeline import datasets
+from cotrain.pipeline.__main__ import main as cotrain
+from cotrain.pipeline.commands import data as download
+from cotrain.pipeline.datasets import synthetic
 
 
 class Server(ThreadingHTTPServer):

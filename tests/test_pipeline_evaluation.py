@@ -5,15 +5,15 @@ import dataclasses
 import nengo
 import numpy as np
 import pytest
-
-from hardware.errors import InputError
-from pipeline import experiment as experiments
-from pipeline.datasets import Dataset
-from pipeline.evaluation import Kept, check_models, evaluate, kept, models
-from pipeline.evaluation.models import LoihiModel, NengoDLModel
-from pipeline.evaluation.synops import fan_out
-from pipeline.evaluation.tally import Tally, agreement, skipped
-from pipeline.networks import Layer, build, neurons_for, spec_for
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline import experiment as experiments
+from cotrain.pipeline.datasets import Dataset
+from cotrain.pipeline.evaluation import kept, models
+from cotrain.pipeline.evaluation.evaluate import Kept, check_models, evaluate
+from cotrain.pipeline.evaluation.models import LoihiModel, NengoDLModel
+from cotrain.pipeline.evaluation.synops import fan_out
+from cotrain.pipeline.evaluation.tally import Tally, agreement, skipped
+from cotrain.pipeline.networks import Layer, build, neurons_for, spec_for
 
 
 def _layer(kind, input_shape, units, kernel, stride, padding):

@@ -3,9 +3,8 @@
 import dataclasses
 
 import pytest
-
-from hardware.errors import InputError, MissingError
-from pipeline import experiment
+from cotrain.hardware.errors import InputError, MissingError
+from cotrain.pipeline import experiment
 
 
 @pytest.mark.parametrize("name", experiment.names())

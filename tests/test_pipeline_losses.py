@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+from cotrain.pipeline.neurons.nengo_types import tf
+from cotrain.pipeline.training.losses import binary_cross_entropy, dice_loss, giou_loss, rate_penalty, task_loss
+from cotrain.pipeline.training.scaling import TargetScaler
 from small_training import IDENTITY, boxes_data
-
-from pipeline.neurons import tf
-from pipeline.training.losses import binary_cross_entropy, dice_loss, giou_loss, rate_penalty, task_loss
-from pipeline.training.scaling import TargetScaler
 
 
 def test_box_losses_equal_their_formulas():

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 import scipy.stats
-
-from hardware.errors import InputError
-from pipeline import metrics
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline import metrics
 
 
 def test_iou_equals_counting_pixels():

@@ -7,11 +7,10 @@ import sys
 import nengo
 import numpy as np
 import pytest
-
-from hardware.errors import InputError
-from hardware.lazy import import_nengo_loihi
-from pipeline.experiment import NetworkSettings, NeuronSettings
-from pipeline.networks import NetworkSpec, build, decode, neurons_for, spec_for
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.experiment import NetworkSettings, NeuronSettings
+from cotrain.pipeline.networks import NetworkSpec, build, decode, neurons_for, spec_for
 
 LOCNET = NetworkSettings(name="locnet", filters=(3, 4), dense=(12, 6))
 CAE = NetworkSettings(name="cae", filters=(3, 4, 5), bottleneck_layers=1)
@@ -235,8 +234,8 @@ def test_initial_parameters_depend_on_the_seed_alone_and_keep_activity_of_size_o
 def test_the_lab_host_needs_no_tensorflow():
     code = (
         "import sys; sys.modules['tensorflow'] = sys.modules['nengo_dl'] = None\n"
-        "from pipeline.experiment import NetworkSettings, NeuronSettings\n"
-        "from pipeline.networks import build, neurons_for, spec_for\n"
+        "from cotrain.pipeline.experiment import NetworkSettings, NeuronSettings\n"
+        "from cotrain.pipeline.networks import build, neurons_for, spec_for\n"
         "spec = spec_for(NetworkSettings(filters=(2,), dense=(3,)), (4, 4))\n"
         "print(len(build(spec, neurons_for(NeuronSettings(), 'loihi'), loihi=True).layers))"
     )

@@ -3,9 +3,8 @@
 import nengo
 import numpy as np
 import pytest
-
-from pipeline import neurons
-from pipeline.neurons import NeuronModel, hybrid_output, nengo_dl, nengo_loihi, rate_output, tf
+from cotrain.pipeline.neurons import nengo_types as neurons
+from cotrain.pipeline.neurons.nengo_types import NeuronModel, hybrid_output, nengo_dl, nengo_loihi, rate_output, tf
 
 SimNeuronsBuilder = nengo_dl.neuron_builders.SimNeuronsBuilder
 AMPLITUDE = 0.005

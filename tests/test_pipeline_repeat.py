@@ -4,10 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
+from cotrain.pipeline import experiment
+from cotrain.pipeline.__main__ import main
+from cotrain.pipeline.commands import repeat
+from cotrain.pipeline.runs import artifacts
 from small_training import TINY
-
-from pipeline import artifacts, experiment, repeat
-from pipeline.__main__ import main
 
 NAME = "demo-locnet"
 FEW = ["--models", "constant,ann,loihi-hybrid"]

@@ -9,13 +9,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import synthetic_run
-
-from hardware.errors import InputError, MissingError
-from pipeline import artifacts, report
-from pipeline.board import row_file
-from pipeline.networks import Layer, NetworkSpec
-from pipeline.report import placement, text
-from pipeline.stages import report as stage
+from cotrain.hardware.errors import InputError, MissingError
+from cotrain.pipeline import report
+from cotrain.pipeline.evaluation.board import row_file
+from cotrain.pipeline.networks import Layer, NetworkSpec
+from cotrain.pipeline.report import text
+from cotrain.pipeline.report.sections import placement
+from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.stages import report as stage
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -350,12 +351,12 @@ def test_comparison_page(tmp_path):
 
 
 def test_command_line_writes_the_comparison(tmp_path, monkeypatch, capsys):
-    import pipeline.stages
-    from pipeline.__main__ import main
+    from cotrain.pipeline.__main__ import main
+    from cotrain.pipeline.stages import runner
 
     for name in ("demo-locnet", "demo-cae"):
         Run(tmp_path, name)
-    monkeypatch.setattr(pipeline.stages, "run", lambda *_, **__: False)  # both are up to date
+    monkeypatch.setattr(runner, "run", lambda *_, **__: False)  # both are up to date
     assert main(["report", "demo-locnet", "demo-cae", "--runs", str(tmp_path)]) == 0
     page = tmp_path / "report-demo-locnet-demo-cae.html"
     assert page.read_bytes() == report.compare([tmp_path / "demo-locnet", tmp_path / "demo-cae"])
@@ -385,7 +386,7 @@ def test_si(value, unit, shown):
 
 def test_outline_encloses_the_mask():
     """Edges of a mask: as many as the pixels' sides between inside and outside."""
-    from pipeline.report.pictures import outline
+    from cotrain.pipeline.report.pictures import outline
 
     rng = np.random.default_rng(0)
     mask = rng.random((6, 9)) < 0.5

@@ -8,14 +8,14 @@ import os
 import numpy as np
 import pytest
 from bundle_of import unpacked
-
-from hardware.bundle import archive, run, verify
-from hardware.bundle.folder import Folder
-from hardware.bundle.results import Results
-from pipeline import artifacts, experiment, parameters
-from pipeline.__main__ import main
-from pipeline.networks import spec_for
-from pipeline.networks.rebuild import describe, rebuild
+from cotrain.hardware.bundle import archive, run, verify
+from cotrain.hardware.bundle.folder import Folder
+from cotrain.hardware.bundle.results import Results
+from cotrain.pipeline import experiment
+from cotrain.pipeline.__main__ import main
+from cotrain.pipeline.networks import spec_for
+from cotrain.pipeline.networks.rebuild import describe, rebuild
+from cotrain.pipeline.runs import artifacts, parameters
 
 EXPERIMENT = "demo-locnet"
 TINY = [

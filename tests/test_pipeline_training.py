@@ -5,17 +5,16 @@ import json
 
 import numpy as np
 import pytest
-from small_training import boxes_data, experiment_for, masks_data, quiet
-
-from hardware.errors import InputError
-from pipeline import training
-from pipeline.experiment import (
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline import training
+from cotrain.pipeline.experiment import (
     NetworkSettings,
     NeuronSettings,
     TrainSettings,
 )
-from pipeline.training import checkpoint, job_for
-from pipeline.training.backend import make_backend
+from cotrain.pipeline.training import checkpoint, job_for
+from cotrain.pipeline.training.backend import make_backend
+from small_training import boxes_data, experiment_for, masks_data, quiet
 
 # --- the NengoDL backend ------------------------------------------------------------------------------------------
 
@@ -43,8 +42,7 @@ def test_parameters_go_into_nengo_dl_and_back_exactly(data, phase):
 def test_what_is_trained_is_what_is_saved(data, phase, kind):
     """The backend predicts what the saved parameters give in a plain build of the network, in Nengo's simulator."""
     import nengo
-
-    from pipeline.networks import build, decode, neurons_for
+    from cotrain.pipeline.networks import build, decode, neurons_for
 
     experiment = experiment_for(data.task, neurons=NeuronSettings(kind=kind))
     job = job_for(experiment, data, phase)

@@ -4,13 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.datasets.augment import shifted
+from cotrain.pipeline.experiment import DataSettings, TrainSettings
+from cotrain.pipeline.training import checkpoint, job_for, loop
+from cotrain.pipeline.training.backend import StepResult
 from small_training import IDENTITY, boxes_data, experiment_for, quiet
-
-from hardware.errors import InputError
-from pipeline.datasets.augment import shifted
-from pipeline.experiment import DataSettings, TrainSettings
-from pipeline.training import checkpoint, job_for, loop
-from pipeline.training.backend import StepResult
 
 
 class Scripted:

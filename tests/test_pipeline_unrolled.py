@@ -4,15 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-
-from hardware.errors import InputError
-from pipeline.experiment import NetworkSettings, NeuronSettings
-from pipeline.networks import neurons_for, spec_for
-from pipeline.neurons import NeuronModel, tf
-from pipeline.training import layerwise
-from pipeline.training.backend import Job, make_backend
-from pipeline.training.scaling import TargetScaler
-from pipeline.training.unrolled import TensorFlowBackend, forward, round_to_chip
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.experiment import NetworkSettings, NeuronSettings
+from cotrain.pipeline.networks import neurons_for, spec_for
+from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
+from cotrain.pipeline.training.backend import Job, make_backend
+from cotrain.pipeline.training.scaling import TargetScaler
+from cotrain.pipeline.training.unrolled import layerwise
+from cotrain.pipeline.training.unrolled.trainer import TensorFlowBackend, forward, round_to_chip
 
 IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
 NEURONS = [(kind, curve) for kind in ("rectified", "lif") for curve in ("loihi", "ideal")]

@@ -4,16 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-
-from hardware.errors import InputError
-from pipeline import experiment
-from pipeline.datasets.base import Dataset
-from pipeline.experiment import DataSettings, NeuronSettings, TrainSettings
-from pipeline.neurons import tf
-from pipeline.training.backend import Job
-from pipeline.training.loop import Schedule, batches
-from pipeline.training.losses import MAE_WEIGHT, activity_penalty, giou_loss, penalty_of_sums, task_loss
-from pipeline.training.scaling import TargetScaler
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline import experiment
+from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.experiment import DataSettings, NeuronSettings, TrainSettings
+from cotrain.pipeline.neurons.nengo_types import tf
+from cotrain.pipeline.training.backend import Job
+from cotrain.pipeline.training.loop import Schedule, batches
+from cotrain.pipeline.training.losses import MAE_WEIGHT, activity_penalty, giou_loss, penalty_of_sums, task_loss
+from cotrain.pipeline.training.scaling import TargetScaler
 
 IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+from cotrain.pipeline.neurons import vectormath
 from numba import njit
-
-from pipeline.training import vectormath
 
 
 def over(function):

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from pipeline import __main__ as command_line
-from pipeline import experiment
-from pipeline.stages import STAGES
+from cotrain.pipeline import __main__ as command_line
+from cotrain.pipeline import experiment
+from cotrain.pipeline.stages.runner import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")}

@@ -19,14 +19,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-from hardware.errors import CotrainError
-from pipeline import artifacts, datasets, experiment, training
-from pipeline.datasets.constant import constant_predictor
-from pipeline.evaluation import evaluate
-from pipeline.networks import spec_for
-from pipeline.progress import duration
-from pipeline.repeat import spread
+from cotrain.hardware.errors import CotrainError
+from cotrain.hardware.progress import duration
+from cotrain.pipeline import datasets, experiment, training
+from cotrain.pipeline.commands.repeat import spread
+from cotrain.pipeline.datasets.constant import constant_predictor
+from cotrain.pipeline.evaluation import evaluate
+from cotrain.pipeline.networks import spec_for
+from cotrain.pipeline.runs import artifacts
 
 BASE = {"locnet": (), "cae": ("train.epochs=10",)}  # where a training is shorter than the recipe's
 VALIDATION_GROUPS = {"locnet": 0, "cae": 10}  # images or volumes that are scored (0: all)

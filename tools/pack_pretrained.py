@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-
-from pipeline import artifacts, datasets, experiment, parameters
-from pipeline.datasets.constant import constant_predictor
+from cotrain.pipeline import datasets, experiment
+from cotrain.pipeline.datasets.constant import constant_predictor
+from cotrain.pipeline.runs import artifacts, parameters
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ import zlib
 from pathlib import Path
 from typing import Dict, Tuple
 
-from hardware.bundle import run
-from hardware.errors import CorruptError, MissingError
+from cotrain.hardware.bundle import run
+from cotrain.hardware.errors import CorruptError, MissingError
 
 _LEVEL = 9
 _EXECUTABLE = ("run.py",)

@@ -17,11 +17,10 @@ from typing import Any, Dict, List, Mapping
 
 import nengo
 import numpy as np
-
-from hardware.bundle.folder import Folder, Record
-from hardware.bundle.targets import output_record, spike_counts
-from hardware.errors import InputError, MisfitError, MissingError
-from hardware.lazy import import_nengo_loihi
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.bundle.folder import Folder, Record
+from cotrain.hardware.bundle.targets import output_record, spike_counts
+from cotrain.hardware.errors import InputError, MisfitError, MissingError
 
 # Of Intel's neuromorphic research cloud; used where there is no `sinfo` to ask.
 PARTITIONS = ("nahuku32", "nahuku32_2h", "loihi_2h", "loihiinf", "pohoiki")

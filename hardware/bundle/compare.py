@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
 import numpy as np
-
-from hardware.bundle.folder import Record
+from cotrain.hardware.bundle.folder import Record
 
 
 @dataclass

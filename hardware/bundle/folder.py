@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Dict
 
 import numpy as np
-
-from hardware.errors import CorruptError, InputError, MissingError, OutputError
-from hardware.lazy import import_nengo_loihi
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.errors import CorruptError, InputError, MissingError, OutputError
 
 DESCRIPTION = "network.json"  # what the builder needs, how the network is placed, how it is run
 PARAMS = "params.npz"

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
-
-from hardware.bundle import archive, run
-from hardware.bundle.folder import (
+from cotrain.hardware.bundle import archive, run
+from cotrain.hardware.bundle.folder import (
     DESCRIPTION,
     EXPECTED,
     INPUTS,
@@ -24,16 +23,16 @@ from hardware.bundle.folder import (
     sample_file,
     write_bytes,
 )  # fmt: skip
-from hardware.bundle.source import closure
-from hardware.bundle.targets import Emulator
-from hardware.errors import InputError, MisfitError
-from hardware.report import Report
-from hardware.rules import check
+from cotrain.hardware.bundle.source import closure
+from cotrain.hardware.bundle.targets import Emulator
+from cotrain.hardware.errors import InputError, MisfitError
+from cotrain.hardware.preflight.report import Report
+from cotrain.hardware.preflight.rules import check
 
 MAX_BYTES = 10_000_000  # what a lab takes by mail
 TEXTS = ("README.md", "requirements.txt", "environment.sh", "LICENSE", "NOTICE.md")
 # What runs in the lab; run.py itself is copied beside them.
-_ROOTS = ("hardware.bundle.session", "hardware.bundle.board")
+_ROOTS = ("cotrain.hardware.bundle.session", "cotrain.hardware.bundle.board")
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def _fixed_files(description, builder, packages, n_samples):
     """Source and texts."""
     files = {}
     for name in TEXTS:
-        files[name] = (resources.files("hardware.bundle") / "files" / name).read_bytes()
+        files[name] = (resources.files("cotrain.hardware.bundle") / "files" / name).read_bytes()
     options = description["hardware_options"]
     words = {
         "EXPERIMENT": description["experiment"],
@@ -201,7 +200,7 @@ def _fixed_files(description, builder, packages, n_samples):
         readme = readme.replace(f"@{word}@", str(value))
     files["README.md"] = readme.encode()
     roots = (*_ROOTS, builder.partition(":")[0])
-    for inside, path in closure(roots, ("hardware", *packages)).items():
+    for inside, path in closure(roots, ("cotrain.hardware", *packages)).items():
         files[inside] = path.read_bytes()
     files["run.py"] = Path(run.__file__).read_bytes()
     return files

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Dict
 
-from hardware.bundle.folder import (
+from cotrain.hardware.bundle.folder import (
     RESULTS,
     Folder,
     Record,
@@ -20,7 +20,7 @@ from hardware.bundle.folder import (
     sample_file,
     write_bytes,
 )  # fmt: skip
-from hardware.errors import CorruptError, InputError
+from cotrain.hardware.errors import CorruptError, InputError
 
 SCHEMA = 1
 

@@ -110,7 +110,7 @@ def main(argv):
         sys.stderr.write("run.py: %s\n" % error)
         return 2
     sys.path.insert(0, folder)
-    from hardware.bundle.session import main as run
+    from cotrain.hardware.bundle.session import main as run
 
     return run(argv, folder, manifest)
 

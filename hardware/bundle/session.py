@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict
 
-from hardware.errors import CotrainError, InputError, MissingError
+from cotrain.hardware.errors import CotrainError, InputError, MissingError
 
 EXACT = ("nengo", "nengo-loihi")  # another version of these may build another network
 RECORDED = ("nengo", "nengo-loihi", "numpy", "scipy", "numba")
@@ -88,13 +88,13 @@ def _run(arguments, path: Path, manifest: Dict[str, Any]) -> int:
     versions = check_packages((path / "requirements.txt").read_text())
     where = {}
     if arguments.target == "loihi":
-        from hardware.bundle import board
+        from cotrain.hardware.bundle import board
 
         where = board.environment()
-    from hardware.bundle.compare import Comparison
-    from hardware.bundle.folder import Folder
-    from hardware.bundle.results import Results
-    from hardware.bundle.targets import open_target
+    from cotrain.hardware.bundle.compare import Comparison
+    from cotrain.hardware.bundle.folder import Folder
+    from cotrain.hardware.bundle.results import Results
+    from cotrain.hardware.bundle.targets import open_target
 
     folder = Folder(path, manifest["digest"])
     n_samples = _count("--limit", arguments.limit, len(folder.names))

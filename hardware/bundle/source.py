@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 from typing import Dict, Iterable, List
 
-from hardware.errors import InputError
+from cotrain.hardware.errors import InputError
 
 
 def closure(roots: Iterable[str], packages: Iterable[str]) -> Dict[str, Path]:
@@ -23,14 +23,16 @@ def closure(roots: Iterable[str], packages: Iterable[str]) -> Dict[str, Path]:
     Returns
     -------
     dict of {str: Path}
-        Path of each module inside an archive ("hardware/errors.py") → its source file; the ``__init__.py`` of every
-        package on the way is there, too.
+        Path of each module inside an archive ("cotrain/hardware/errors.py") → its source file; the ``__init__.py`` of
+        every package on the way is there, too.
     """
     packages = tuple(packages)
     todo, found = list(roots), {}
     while todo:
         name = todo.pop()
         spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations and not spec.origin:
+            continue  # a namespace package: a folder without a file of its own
         if spec is None or not spec.origin or not spec.origin.endswith(".py"):
             raise InputError(f"module {name} has no source file to put into a bundle")
         source = Path(spec.origin)

@@ -15,9 +15,8 @@ import hashlib
 
 import nengo
 import numpy as np
-
-from hardware.bundle.folder import Folder, Record
-from hardware.simulator import Simulator
+from cotrain.hardware.bundle.folder import Folder, Record
+from cotrain.hardware.simulator.simulator import Simulator
 
 TARGETS = ("emulator", "reference", "loihi")
 
@@ -25,7 +24,7 @@ TARGETS = ("emulator", "reference", "loihi")
 def open_target(name: str, folder: Folder, layers: int = 0):
     """The target `name`, one of TARGETS; `layers` as in `hardware.bundle.board.Board`."""
     if name == "loihi":
-        from hardware.bundle.board import Board
+        from cotrain.hardware.bundle.board import Board
 
         return Board(folder, layers)
     return {"emulator": Emulator, "reference": Reference}[name](folder)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 import numpy as np
-
-from hardware.bundle import archive, run
-from hardware.bundle.compare import Comparison
-from hardware.bundle.folder import Folder
-from hardware.bundle.results import read_record, read_results
-from hardware.errors import CorruptError, InputError
+from cotrain.hardware.bundle import archive, run
+from cotrain.hardware.bundle.compare import Comparison
+from cotrain.hardware.bundle.folder import Folder
+from cotrain.hardware.bundle.results import read_record, read_results
+from cotrain.hardware.errors import CorruptError, InputError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import importlib
 import inspect
 from pathlib import Path
 
-from hardware.errors import InputError
+from cotrain.hardware.errors import InputError
 
 from .base import SPLITS, Dataset, Rejected
 

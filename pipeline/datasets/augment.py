@@ -12,9 +12,8 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
+from cotrain.hardware.errors import InputError
 from numba import njit
-
-from hardware.errors import InputError
 
 from .base import Dataset
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-
-from hardware.errors import InputError, MissingError
+from cotrain.hardware.errors import InputError, MissingError
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT_FRACTION = 0.1  # of the groups, for the test split and again for the validation split

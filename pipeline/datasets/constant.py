@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
-from hardware.errors import InputError
-from pipeline.metrics import box_iou
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.metrics import box_iou
 
 from .base import Dataset
 

@@ -12,8 +12,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-
-from hardware.errors import InputError
+from cotrain.hardware.errors import InputError
 
 from .base import (
     Dataset,

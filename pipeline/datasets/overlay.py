@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-
-from hardware.errors import OutputError
+from cotrain.hardware.errors import OutputError
 
 from .base import Dataset
 

@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-
-from hardware.errors import InputError, OutputError
+from cotrain.hardware.errors import InputError, OutputError
 
 from . import caltech101, hippocampus
 from .base import Dataset, check_image_shape

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts
-from pipeline.evaluation.tally import Tally
+from cotrain.pipeline.evaluation.tally import Tally
+from cotrain.pipeline.runs import artifacts
 
 EVERY_S = 20.0  # between two saves within a row
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import nengo
 import numpy as np
-
-from pipeline.evaluation.synops import fan_out
-from pipeline.experiment import Experiment
-from pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
+from cotrain.pipeline.evaluation.synops import fan_out
+from cotrain.pipeline.experiment import Experiment
+from cotrain.pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
 
 PROBE_BYTES = 256e6  # NengoDL keeps every probe's history: this bounds its batch
 
@@ -57,7 +56,7 @@ class NengoDLModel:
     extra: dict = {}  # what its row tells that others do not
 
     def __init__(self, experiment: Experiment, spec: NetworkSpec, params: Params, phase: str):
-        from pipeline.compat import import_nengo_dl
+        from cotrain.pipeline.compat import import_nengo_dl
 
         nengo_dl = import_nengo_dl()
         self.spec, spiking = spec, phase == "hybrid"
@@ -66,7 +65,7 @@ class NengoDLModel:
         synapse_s = experiment.finetune.synapse_s if spiking else None
         self.built = build(spec, neurons, params, synapse_s, seed=experiment.seed)
         self.probes = _spike_probes(self.built) if spiking else {}
-        with self.built.net:  # unmerged: see pipeline.training.nengo_dl_backend
+        with self.built.net:  # unmerged: see pipeline.training.nengo_dl
             nengo_dl.configure_settings(
                 stateful=False,
                 planner=nengo_dl.graph_optimizer.noop_planner,
@@ -129,7 +128,7 @@ def placed_network(experiment: Experiment, spec: NetworkSpec, params: Params, pr
 
     `probes` adds one for the spikes of each layer.
     """
-    import hardware
+    from cotrain import hardware
 
     built = build(
         spec,
@@ -166,7 +165,7 @@ class LoihiModel:
     def __init__(
         self, experiment: Experiment, spec: NetworkSpec, params: Params, target: str, extra: dict | None = None
     ):
-        import hardware
+        from cotrain import hardware
 
         self.spec, self.n_steps, self.size = spec, experiment.finetune.n_steps, experiment.deploy.batch_size
         self.counts = target == "emulator"  # the other one has no counters
@@ -224,7 +223,7 @@ def raster(experiment: Experiment, built: BuiltNetwork, image: np.ndarray) -> di
     dict
         "<layer>/step", "<layer>/neuron" (n_spikes,) int32 and "<layer>/n_neurons" () int32.
     """
-    import hardware
+    from cotrain import hardware
 
     with hardware.Simulator(built.net, target="emulator", dt_s=experiment.dt_s, seed=experiment.seed) as sim:
         out = sim.predict({built.image: flat(image)}, n_steps=experiment.finetune.n_steps)

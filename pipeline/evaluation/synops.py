@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-
-from pipeline.networks import Layer
+from cotrain.pipeline.networks import Layer
 
 
 def fan_out(layer: Layer) -> np.ndarray:

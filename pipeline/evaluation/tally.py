@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from pipeline.datasets import Dataset
-from pipeline.evaluation.models import Batch
-from pipeline.experiment import Experiment
-from pipeline.metrics import bootstrap_ci, mean_rate_hz, score
-from pipeline.networks import NetworkSpec, decode
+from cotrain.pipeline.datasets import Dataset
+from cotrain.pipeline.evaluation.models import Batch
+from cotrain.pipeline.experiment import Experiment
+from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz, score
+from cotrain.pipeline.networks import NetworkSpec, decode
 
 CURVE_EVERY = 5  # steps between two points of accuracy over time
 

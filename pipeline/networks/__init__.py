@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from hardware.errors import InputError
-from pipeline.networks import cae, locnet
-from pipeline.networks.builder import BuiltNetwork, build, decode
-from pipeline.networks.phases import PHASES, LayerNeurons, neurons_for
-from pipeline.networks.spec import Layer, NetworkSpec, Params
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.networks import cae, locnet
+from cotrain.pipeline.networks.builder import BuiltNetwork, build, decode
+from cotrain.pipeline.networks.spec import Layer, NetworkSpec, Params
+from cotrain.pipeline.neurons.phases import PHASES, LayerNeurons, neurons_for
 
 __all__ = [
     "NETWORKS", "PHASES", "BuiltNetwork", "Layer", "LayerNeurons", "NetworkSpec", "Params", "build", "decode",

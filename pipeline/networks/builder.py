@@ -7,10 +7,9 @@ from typing import Dict, Optional
 
 import nengo
 import numpy as np
-
-from hardware.lazy import import_nengo_loihi
-from pipeline.networks.phases import LayerNeurons
-from pipeline.networks.spec import Layer, NetworkSpec, Params
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.pipeline.networks.spec import Layer, NetworkSpec, Params
+from cotrain.pipeline.neurons.phases import LayerNeurons
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from pipeline.networks.spec import NetworkSpec, Stack
+from cotrain.pipeline.networks.spec import NetworkSpec, Stack
 
 
 def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:

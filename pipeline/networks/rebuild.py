@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Dict
 
-from pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
+from cotrain.pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
 
 
 def describe(spec: NetworkSpec, neurons, synapse_s: float, seed: int) -> Dict[str, Any]:

@@ -12,8 +12,7 @@ from typing import Any, Dict, Tuple
 
 import nengo
 import numpy as np
-
-from hardware.errors import InputError
+from cotrain.hardware.errors import InputError
 
 Params = Dict[str, np.ndarray]
 KINDS = ("conv", "conv_transpose", "dense")

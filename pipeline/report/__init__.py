@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from pipeline.report.compare import compare, write_comparison
-from pipeline.report.document import build as build_document
-from pipeline.report.html import render as render_html
-from pipeline.report.load import Inputs, load
-from pipeline.report.markdown import render as render_markdown
-from pipeline.report.page import build as build_page
+from cotrain.pipeline.report.compare import compare, write_comparison
+from cotrain.pipeline.report.document import build as build_document
+from cotrain.pipeline.report.html import render as render_html
+from cotrain.pipeline.report.load import Inputs, load
+from cotrain.pipeline.report.markdown import render as render_markdown
+from cotrain.pipeline.report.page import build as build_page
 
 __all__ = [
     "Inputs", "build_document", "build_page", "compare", "load", "render_html", "render_markdown", "write_comparison",

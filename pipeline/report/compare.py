@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hardware.errors import InputError, MissingError
-from pipeline import artifacts
-from pipeline.report import html, markdown, tables, text
-from pipeline.report.blocks import Page, Row, Section, Table, Text
-from pipeline.report.figures import scores
-from pipeline.report.page import subtitle
-from pipeline.report.verdict import metric_name, run_rows
+from cotrain.hardware.errors import InputError, MissingError
+from cotrain.pipeline.report import html, markdown, tables, text
+from cotrain.pipeline.report.blocks import Page, Row, Section, Table, Text
+from cotrain.pipeline.report.figures import scores
+from cotrain.pipeline.report.page import subtitle
+from cotrain.pipeline.report.sections.verdict import metric_name, run_rows
+from cotrain.pipeline.runs import artifacts
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from pipeline.report import cases, costs, placement, verdict
-from pipeline.report.load import Inputs
+from cotrain.pipeline.report.load import Inputs
+from cotrain.pipeline.report.sections import energy as costs
+from cotrain.pipeline.report.sections import pictures as cases
+from cotrain.pipeline.report.sections import placement, verdict
 
 SCHEMA = 1
 
@@ -69,7 +70,7 @@ def _rates(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
 
 def reproduce(inputs: Inputs) -> list[str]:
     """Commands that make this report again, with every setting that differs from the packaged experiment."""
-    from pipeline import experiment as experiments
+    from cotrain.pipeline import experiment as experiments
 
     changed = []
     if inputs.experiment in experiments.names():

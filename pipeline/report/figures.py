@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from pipeline.report import svg, tables, text
-from pipeline.report.blocks import Figure
-from pipeline.report.svg import Series
-from pipeline.report.verdict import CHIP_FIRST, metric_name, run_rows
+from cotrain.pipeline.report import charts as svg
+from cotrain.pipeline.report import tables, text
+from cotrain.pipeline.report.blocks import Figure
+from cotrain.pipeline.report.charts import Series
+from cotrain.pipeline.report.sections.verdict import CHIP_FIRST, metric_name, run_rows
 
 MARKS = {
     "constant": "cross",

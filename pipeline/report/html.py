@@ -6,8 +6,8 @@ import re
 from html import escape
 from pathlib import Path
 
-from pipeline.report.blocks import Code, Figure, Heading, Items, Page, Row, Section, Table, Text
-from pipeline.report.svg import mark
+from cotrain.pipeline.report.blocks import Code, Figure, Heading, Items, Page, Row, Section, Table, Text
+from cotrain.pipeline.report.charts import mark
 
 STYLE = Path(__file__).with_name("style.css")
 

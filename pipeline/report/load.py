@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
-from pipeline import artifacts, repeat
-from pipeline.board import row_file
-from pipeline.networks import NetworkSpec, spec_for
+from cotrain.pipeline.commands import repeat
+from cotrain.pipeline.evaluation.board import row_file
+from cotrain.pipeline.networks import NetworkSpec, spec_for
+from cotrain.pipeline.runs import artifacts
 
 
 @dataclass(frozen=True)

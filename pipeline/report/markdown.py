@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.report.blocks import Code, Figure, Heading, Items, Page, Row, Table, Text
+from cotrain.pipeline.report.blocks import Code, Figure, Heading, Items, Page, Row, Table, Text
 
 
 def render(page: Page) -> bytes:

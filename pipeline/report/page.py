@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.report import figures, pictures, placement, tables, text
-from pipeline.report.blocks import Code, Figure, Heading, Items, Page, Row, Section, Text
-from pipeline.report.cases import CASES
-from pipeline.report.load import Inputs
-from pipeline.report.verdict import MODELS, metric_name
+from cotrain.pipeline.report import figures, pictures, tables, text
+from cotrain.pipeline.report.blocks import Code, Figure, Heading, Items, Page, Row, Section, Text
+from cotrain.pipeline.report.load import Inputs
+from cotrain.pipeline.report.sections import placement
+from cotrain.pipeline.report.sections.pictures import CASES
+from cotrain.pipeline.report.sections.verdict import MODELS, metric_name
 
 
 def build(document: dict[str, Any], inputs: Inputs) -> Page:

@@ -7,10 +7,9 @@ import io
 from html import escape
 
 import numpy as np
+from cotrain.pipeline.report import text
+from cotrain.pipeline.report.charts import document
 from PIL import Image
-
-from pipeline.report import text
-from pipeline.report.svg import document
 
 RASTER_NEURONS = 32  # rows drawn per layer
 RASTER_WIDTH = 520  # viewBox units

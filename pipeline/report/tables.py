@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.report import text
-from pipeline.report.blocks import Table, Text
-from pipeline.report.verdict import MODELS, metric_name, run_rows
+from cotrain.pipeline.report import text
+from cotrain.pipeline.report.blocks import Table, Text
+from cotrain.pipeline.report.sections.verdict import MODELS, metric_name, run_rows
 
 _PARTS = ("synapses", "neurons", "messages")
 
@@ -236,7 +236,7 @@ def trajectory(document: dict[str, Any]) -> list[Table]:
 
 
 def quantization(document: dict[str, Any]) -> list[Table]:
-    """What rounding to the chip's integers costs each layer (hardware.quantization)."""
+    """What rounding to the chip's integers costs each layer (hardware.preflight.command.quantization)."""
     found = []
     columns = (
         "Layer", "Weights: RMS error", "zeroed", "bits lost", "Biases: RMS error / threshold",

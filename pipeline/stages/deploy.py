@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pipeline import artifacts
-from pipeline.datasets.constant import constant_predictor
-from pipeline.evaluation import Kept, evaluate
-from pipeline.evaluation.command import describe
-from pipeline.evaluation.models import placed_network, raster
-from pipeline.networks import spec_for
+from cotrain.pipeline.commands.evaluate import describe
+from cotrain.pipeline.datasets.constant import constant_predictor
+from cotrain.pipeline.evaluation.evaluate import Kept, evaluate
+from cotrain.pipeline.evaluation.models import placed_network, raster
+from cotrain.pipeline.networks import spec_for
+from cotrain.pipeline.runs import artifacts
 
 
 def run(context) -> None:

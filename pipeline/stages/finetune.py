@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline import artifacts, training
+from cotrain.pipeline import training
+from cotrain.pipeline.runs import artifacts
 
 
 def run(context) -> None:

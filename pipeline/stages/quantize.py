@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hardware.errors import MisfitError
-from pipeline import artifacts
-from pipeline.evaluation.models import placed_network
-from pipeline.networks import spec_for
+from cotrain.hardware.errors import MisfitError
+from cotrain.pipeline.evaluation.models import placed_network
+from cotrain.pipeline.networks import spec_for
+from cotrain.pipeline.runs import artifacts
 
 MODELS = {"converted": "ann", "hybrid": "hybrid"}  # model: its parameters
 
@@ -18,8 +18,8 @@ def run(context) -> None:
     MisfitError
         A limit of the chip or board is broken; the table of violations is printed.
     """
-    import hardware
-    from hardware.quantization import quantization_error
+    from cotrain import hardware
+    from cotrain.hardware.preflight.quantization import quantization_error
 
     experiment = context.experiment
     spec = spec_for(experiment.network, context.dataset.image_shape)

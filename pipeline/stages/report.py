@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline import artifacts, report
+from cotrain.pipeline import report
+from cotrain.pipeline.runs import artifacts
 
 
 def run(context) -> None:

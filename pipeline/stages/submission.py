@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-
-from pipeline import __version__, artifacts
-from pipeline.evaluation.models import placed_network
-from pipeline.networks import rebuild, spec_for
+from cotrain.pipeline import __version__
+from cotrain.pipeline.evaluation.models import placed_network
+from cotrain.pipeline.networks import rebuild, spec_for
+from cotrain.pipeline.runs import artifacts
 
 
 def run(context) -> None:
@@ -19,7 +19,7 @@ def run(context) -> None:
     InputError
         The bundle is larger than 10 MB.
     """
-    from hardware.bundle.pack import pack
+    from cotrain.hardware.bundle.pack import pack
 
     experiment, tune = context.experiment, context.experiment.finetune
     spec = spec_for(experiment.network, context.dataset.image_shape)
@@ -41,7 +41,7 @@ def run(context) -> None:
         n_steps=tune.n_steps,
         readout_steps=tune.readout_steps,
         board=experiment.quantize.board,
-        packages=("pipeline.networks",),
+        packages=("cotrain.pipeline.networks", "cotrain.pipeline.neurons"),
         dt_s=experiment.dt_s,
         seed=experiment.seed,
         version=__version__,

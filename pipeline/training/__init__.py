@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hardware.errors import InputError
-from pipeline.compat import make_deterministic
-from pipeline.datasets.base import Dataset
-from pipeline.experiment import Experiment
-from pipeline.networks import Params, spec_for
-from pipeline.training.backend import Job, make_backend
-from pipeline.training.loop import Schedule, Trained, fit
-from pipeline.training.scaling import TargetScaler
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.compat import make_deterministic
+from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.experiment import Experiment
+from cotrain.pipeline.networks import Params, spec_for
+from cotrain.pipeline.training.backend import Job, make_backend
+from cotrain.pipeline.training.loop import Schedule, Trained, fit
+from cotrain.pipeline.training.scaling import TargetScaler
 
 __all__ = ["Trained", "finetune", "job_for", "train"]
 
@@ -70,7 +70,7 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
     InputError
         The network, the loss and the data set are of different tasks.
     """
-    from pipeline.training.losses import LOSSES
+    from cotrain.pipeline.training.losses import LOSSES
 
     spec = spec_for(experiment.network, dataset.image_shape)
     task = "boxes" if spec.readout.kind == "dense" else "masks"

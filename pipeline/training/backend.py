@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-
-from hardware.errors import InputError
-from pipeline.experiment import NeuronSettings
-from pipeline.networks import NetworkSpec, Params
-from pipeline.training.scaling import TargetScaler
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.experiment import NeuronSettings
+from cotrain.pipeline.networks import NetworkSpec, Params
+from cotrain.pipeline.training.scaling import TargetScaler
 
 # name -> (module, class)
 BACKENDS = {
-    "nengo-dl": ("pipeline.training.nengo_dl_backend", "NengoDLBackend"),
-    "tensorflow": ("pipeline.training.unrolled", "TensorFlowBackend"),
+    "nengo-dl": ("cotrain.pipeline.training.nengo_dl", "NengoDLBackend"),
+    "tensorflow": ("cotrain.pipeline.training.unrolled.trainer", "TensorFlowBackend"),
 }
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from pipeline import artifacts
-from pipeline.networks import Params
+from cotrain.pipeline.networks import Params
+from cotrain.pipeline.runs import artifacts
 
 FILE = artifacts.CHECKPOINT
 

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from hardware.errors import InputError
-from pipeline import metrics
-from pipeline.datasets.augment import augment, shifted
-from pipeline.datasets.base import Dataset
-from pipeline.networks import NetworkSpec, Params
-from pipeline.progress import Progress, duration
-from pipeline.training import checkpoint
-from pipeline.training.backend import Backend, StepResult
-from pipeline.training.scaling import TargetScaler
+from cotrain.hardware.errors import InputError
+from cotrain.hardware.progress import Progress, duration
+from cotrain.pipeline import metrics
+from cotrain.pipeline.datasets.augment import augment, shifted
+from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.networks import NetworkSpec, Params
+from cotrain.pipeline.training import checkpoint
+from cotrain.pipeline.training.backend import Backend, StepResult
+from cotrain.pipeline.training.scaling import TargetScaler
 
 FINAL_RATE = 0.01  # the cosine schedule ends at this part of the learning rate
 METRICS = {"boxes": "iou", "masks": "dice"}
@@ -230,7 +229,7 @@ class _TensorBoard:
     """Scalars of each epoch for TensorBoard."""
 
     def __init__(self, folder: Path):
-        from pipeline.compat import import_tensorflow
+        from cotrain.pipeline.compat import import_tensorflow
 
         self.summary = import_tensorflow().summary
         self.writer = self.summary.create_file_writer(str(folder))

@@ -5,8 +5,8 @@ Predictions of boxes and their targets are standardised (see `scaling`); predict
 
 from __future__ import annotations
 
-from pipeline.compat import import_tensorflow
-from pipeline.training.scaling import TargetScaler
+from cotrain.pipeline.compat import import_tensorflow
+from cotrain.pipeline.training.scaling import TargetScaler
 
 tf = import_tensorflow()
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-from pipeline.networks import Params
+from cotrain.pipeline.networks import Params
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import nengo
 import numpy as np
+from cotrain.hardware.builder.door import import_nengo_loihi
 from nengo.dists import Choice
-
-from hardware.lazy import import_nengo_loihi
 
 nengo_loihi = import_nengo_loihi()
 
@@ -105,9 +104,9 @@ def mnist(gain=1.0, seed=0, bias=0.0) -> Case:
 
 def own(name, seed=0, bias=0.0) -> Case:
     """LocNet or the CAE as the experiments of that name build them, with random weights."""
-    import hardware
-    from pipeline import experiment
-    from pipeline.networks import build, neurons_for, spec_for
+    from cotrain import hardware
+    from cotrain.pipeline import experiment
+    from cotrain.pipeline.networks import build, neurons_for, spec_for
 
     settings = experiment.load(name)
     spec = spec_for(settings.network, (settings.data.height, settings.data.width))

@@ -24,11 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "benchmarks")]
 
 from architectures import CASES, random_network  # noqa: E402
+from cotrain import hardware  # noqa: E402
+from cotrain.hardware.emulator.emulator import default_threads  # noqa: E402
+from cotrain.hardware.emulator.kernels import add_rows_128  # noqa: E402
 from numba import njit  # noqa: E402
-
-import hardware  # noqa: E402
-from hardware.emulator import default_threads  # noqa: E402
-from hardware.kernels import add_rows_128  # noqa: E402
 
 N_SAMPLES, N_STEPS = 64, 50
 LANES = 128

@@ -15,13 +15,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-from pipeline.experiment import NetworkSettings, NeuronSettings
-from pipeline.networks import build, neurons_for, spec_for
-from pipeline.neurons import NeuronModel, hybrid_output, nengo_dl, tf
-from pipeline.training.backend import Job, make_backend
-from pipeline.training.losses import task_loss
-from pipeline.training.scaling import TargetScaler
+from cotrain.pipeline.experiment import NetworkSettings, NeuronSettings
+from cotrain.pipeline.networks import build, neurons_for, spec_for
+from cotrain.pipeline.neurons.nengo_types import NeuronModel, hybrid_output, nengo_dl, tf
+from cotrain.pipeline.training.backend import Job, make_backend
+from cotrain.pipeline.training.losses import task_loss
+from cotrain.pipeline.training.scaling import TargetScaler
 
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "benchmarks-training.json"
 NETWORKS = {  # settings, image shape, loss, batch size, time steps

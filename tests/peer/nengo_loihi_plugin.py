@@ -1,7 +1,7 @@
 """pytest plugin: nengo-loihi's suite on the fast emulator.
 
 Does what ``conftest.py`` of nengo-loihi's source tree does (the installed package lacks it), and puts
-`hardware.interface.FastInterface` in the place of `EmulatorInterface` before any test module imports it. With
+`hardware.simulator.interface.FastInterface` in the place of `EmulatorInterface` before any test module imports it. With
 COTRAIN_PEER_REFERENCE=1 nengo-loihi's own emulator stays, for comparison.
 """
 
@@ -24,7 +24,7 @@ REFERENCE = os.environ.get("COTRAIN_PEER_REFERENCE") == "1"
 def pytest_configure(config):
     matplotlib.use("Agg")
     if not REFERENCE:
-        from hardware.interface import FastInterface
+        from cotrain.hardware.simulator.interface import FastInterface
 
         nengo_loihi.emulator.EmulatorInterface = FastInterface
         nengo_loihi.simulator.EmulatorInterface = FastInterface

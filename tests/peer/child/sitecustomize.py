@@ -15,7 +15,7 @@ class LendKeras2:
     def find_spec(self, name, path=None, target=None):
         if name == "nengo_dl":
             sys.meta_path.remove(self)
-            from pipeline.compat import keras_2, silence_warnings
+            from cotrain.pipeline.compat import keras_2, silence_warnings
 
             silence_warnings()
             self.lent = keras_2()  # kept, and never left: this interpreter is all NengoDL's

@@ -1,0 +1,162 @@
+"""nengo-loihi's build of a network, with its slow loops replaced.
+
+What nengo-loihi 1.1 spends seconds on are loops over axons, pixels and weights. `fast_model` returns its Model with a
+builder that runs nengo-loihi's own functions, only that the names of those loops stand for functions of ours. Nothing
+of nengo-loihi is changed: the functions are copies with a table of names of their own (`_with`). Blocks, axons,
+synapses and random draws come out equal to the last bit (`tests/test_hardware_fastbuild.py`). Another version of
+nengo-loihi builds as it does by itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from types import FunctionType
+
+import nengo
+import numpy as np
+from cotrain.hardware.builder.convweights import conv2d_loihi_weights
+from cotrain.hardware.builder.cutting import split_axon, split_synapse
+from cotrain.hardware.builder.door import import_nengo_loihi
+
+VERSION = (1, 1)  # of nengo-loihi, whose functions these are held to
+
+
+def fast_model(dt_s: float, label=None):
+    """A new `nengo_loihi.builder.Model` that builds fast."""
+    model = import_nengo_loihi("builder").Model(dt=float(dt_s), label=label)
+    if _known():
+        model.builder = _builder()
+        model.host_pre.builder = model.host.builder = _host_builder()
+    return model
+
+
+def split_model(model):
+    """As `nengo_loihi.builder.split_blocks.split_model`."""
+    theirs = import_nengo_loihi("builder.split_blocks")
+    if not _known():
+        return theirs.split_model(model)
+    by_axon = {
+        name: _with(getattr(theirs, name), split_axon=split_axon) for name in ("split_block_axons", "split_input_axons")
+    }
+    return _with(theirs.split_model, split_synapse=split_synapse, **by_axon)(model)
+
+
+def _known() -> bool:
+    return import_nengo_loihi("version").version_info[:2] == VERSION
+
+
+def _with(function, **names):
+    """A copy of a function that sees other things under some global names."""
+    copy = FunctionType(
+        function.__code__,
+        {**function.__globals__, **names},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _builder():
+    """nengo-loihi's Builder; build functions that somebody else has registered stay."""
+    base = import_nengo_loihi("builder.builder").Builder
+    network, connection, ensemble = (
+        import_nengo_loihi(f"builder.{name}") for name in ("network", "connection", "ensemble")
+    )
+    ours = {
+        ensemble.build_ensemble: _with(ensemble.build_ensemble, gen_eval_points=_gen_eval_points),
+        network.build_network: _with(
+            network.build_network,
+            split_model=split_model,
+            discretize_model=_discretize_model,
+            validate_model=_validate_model,
+        ),
+        connection.build_conv2d_connection: _with(
+            connection.build_conv2d_connection, conv2d_loihi_weights=conv2d_loihi_weights
+        ),
+    }
+    return _derived(base, ours)
+
+
+def _host_builder():
+    """Nengo's Builder, for the ensembles on the host."""
+    theirs = nengo.builder.ensemble
+    ours = {theirs.build_ensemble: _with(theirs.build_ensemble, gen_eval_points=_gen_eval_points)}
+    return _derived(nengo.builder.Builder, ours)
+
+
+def _derived(base, ours):
+    builders = {kind: ours.get(function, function) for kind, function in base.builders.items()}
+    return type("FastBuilder", (base,), {"builders": builders})()
+
+
+# --- random draws: what takes time is NumPy's shuffling of rows
+
+
+class _QuickShuffle(np.random.RandomState):
+    """Shuffles rows by their numbers: the same draws, in NumPy's loop for vectors."""
+
+    def shuffle(self, x) -> None:
+        if type(x) is not np.ndarray or x.ndim < 2 or not x.size:
+            return super().shuffle(x)
+        order = np.arange(len(x))
+        super().shuffle(order)
+        x[...] = x[order]
+
+
+def _gen_eval_points(ens, eval_points, rng, **kwargs):
+    """As `nengo.builder.ensemble.gen_eval_points`."""
+    quick = _QuickShuffle()
+    quick.set_state(rng.get_state())
+    points = nengo.builder.ensemble.gen_eval_points(ens, eval_points, rng=quick, **kwargs)
+    rng.set_state(quick.get_state())
+    return points
+
+
+# --- rounding to integers: nengo-loihi's function sees each synapse group as if it had one entry
+
+
+def _discretize_model(model) -> None:
+    with _one_entry(s for block in model.blocks for s in block.synapses):
+        import_nengo_loihi("builder.discretize").discretize_model(model)
+
+
+@contextmanager
+def _one_entry(synapses):
+    """Join all entries of each synapse group; afterwards they are apart again."""
+    joined = []
+    for synapse in synapses:
+        sizes = np.array([w.size for w in synapse.weights])
+        if len(sizes) > 1 and sizes.any():
+            joined.append((synapse, [w.shape for w in synapse.weights], np.cumsum(sizes).tolist(), synapse.indices))
+            synapse.weights = [_flat(synapse.weights)]
+            synapse.indices = [_flat(synapse.indices)]
+    yield
+    for synapse, shapes, ends, indices in joined:
+        flat, starts = synapse.weights[0][0], [0] + ends
+        synapse.weights = [flat[a:b].reshape(shape) for a, b, shape in zip(starts, ends, shapes)]
+        synapse.indices = indices
+
+
+def _flat(arrays):
+    return np.concatenate([a.ravel() for a in arrays])[None]
+
+
+# --- validation
+
+
+def _validate_model(model) -> None:
+    theirs = import_nengo_loihi("builder.validate")
+    validate_block = _with(theirs.validate_block, validate_axon=_validate_axon)
+    _with(theirs.validate_model, validate_block=validate_block)(model)
+
+
+def _validate_axon(axon) -> None:
+    atoms = axon.compartment_atoms
+    weights = getattr(axon.target, "weights", None)
+    if weights and atoms is not None:
+        atoms, n_atoms = np.asarray(atoms), len(weights[0])  # the same for all its entries
+        if atoms.dtype.kind in "iu" and atoms.size and atoms.min() >= 0 and atoms.max() < n_atoms:
+            return
+    import_nengo_loihi("builder.validate").validate_axon(axon)

@@ -1,0 +1,1 @@
+"""What the chip is: limits, synapse memory formats, energies, each with its source."""

@@ -1,0 +1,1 @@
+"""Placed blocks → the integer Program."""

@@ -1,0 +1,347 @@
+"""nengo.Network → Program: reads what nengo-loihi's builder leaves.
+
+nengo-loihi builds the network, splits it into blocks and rounds it to integers (``builder/network.py``); what it leaves
+in its objects is copied here into plain arrays. Nothing is computed anew, so a Program is exactly what the chip would
+be given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder.fastbuild import fast_model
+from cotrain.hardware.compiler.program import PROBE_KEYS, Program, ProgramProbe
+from cotrain.hardware.errors import InputError, MisfitError, UnsupportedError
+
+REFERENCE = "use target='reference'"
+
+
+def compile_network(net, dt_s: float = 0.001, remove_passthrough: bool = True) -> Program:
+    """Compile a network for Loihi 1.
+
+    Parameters
+    ----------
+    net : nengo.Network
+        Block shapes, ``pop_type`` and ``on_chip`` are read from ``net.config`` as nengo-loihi does.
+    dt_s : float
+        Step length in seconds.
+    remove_passthrough : bool
+        As in `nengo_loihi.Simulator`.
+
+    Returns
+    -------
+    Program
+
+    Raises
+    ------
+    UnsupportedError
+        The network learns on the chip.
+    MisfitError
+        A block is larger than a core.
+    InputError
+        nengo-loihi cannot build the network for another reason.
+    """
+    model = fast_model(dt_s)
+    with build_errors():
+        model.build(net, remove_passthrough=remove_passthrough)
+    return program_from_model(model)
+
+
+@contextmanager
+def build_errors():
+    """Turn nengo-loihi's build errors into ours."""
+    from nengo.exceptions import BuildError
+
+    try:
+        yield
+    except BuildError as error:
+        if "exceeded max" in str(error):
+            message = f"{error}: the block does not fit a core; hardware.partition(net) cuts layers so that they do"
+            raise MisfitError(message) from error
+        raise InputError(f"nengo-loihi cannot build this network: {error}") from error
+
+
+def program_from_model(model) -> Program:
+    """Copy a built and discretised `nengo_loihi.builder.Model` into a Program."""
+    blocks, inputs = list(model.blocks), list(model.inputs)
+    for block in blocks:
+        _refuse(block)
+    block_layer, layers, neuron, order = _layers(model, blocks)
+
+    arrays = _compartments(blocks)
+    arrays["neuron"], arrays["order"] = neuron, order
+    arrays["block_layer"] = block_layer
+    arrays["input_size"] = [i.n_neurons for i in inputs]
+    arrays.update(_scheduled(inputs))
+    synapse_index, synapse_arrays = _synapses(blocks)
+    arrays.update(synapse_arrays)
+    arrays.update(_routes(blocks, inputs, synapse_index))
+
+    start = dict(zip(blocks, np.asarray(arrays["block_start"])))
+    return Program(
+        dt_s=float(model.dt),
+        layers=tuple(layers),
+        blocks=tuple(_clean(b.label) for b in blocks),
+        inputs=tuple(_clean(i.label) for i in inputs),
+        arrays={name: np.asarray(a) for name, a in arrays.items()},
+        probes=tuple(_probe(p, start) for p in model.probes),
+    )
+
+
+def _refuse(block) -> None:
+    if block.compartment.vth.dtype != np.int32:
+        raise UnsupportedError(
+            f"{_clean(block.label)}: the model is not discretised (target 'simreal'); the emulator runs integers only"
+        )
+    for synapse in block.synapses:
+        if synapse.learning:
+            raise UnsupportedError(f"{_clean(block.label)}: on-chip learning (PES) is not in the emulator; {REFERENCE}")
+
+
+def _clean(label) -> str:
+    """A label without memory addresses, which would change the digest from run to run."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(label if label is not None else "unlabeled"))
+
+
+def _layers(model, blocks):
+    """Group blocks by the block they were split from; place compartments pixel by pixel within each group."""
+    from nengo import Ensemble
+
+    ensemble_of = {}
+    for obj, parts in model.objs.items():
+        if isinstance(obj, Ensemble) and "in" in parts:
+            target = parts["in"]
+            for block in target if isinstance(target, list) else [target]:
+                ensemble_of[block] = obj
+    channels_first = _channels_first_shapes(model)
+
+    layers, block_layer, neuron, order = [], [], [], []
+    for block in blocks:
+        ids = np.asarray(list(model.block_comp_map.get(block, range(block.n_neurons))), dtype=np.int64)
+        ensemble = ensemble_of.get(block)
+        if ids[0] == 0:  # the first block of a new group holds its first compartment
+            if ensemble is None:
+                label = re.sub(r"\[[^\]]*\]$", "", _clean(block.label))
+            else:
+                label = ensemble.label or f"ensemble{len(layers)}"
+            layers.append(label)
+        block_layer.append(len(layers) - 1)
+        neuron.append(ids)
+        if ensemble in channels_first:
+            n_channels, n_pixels = channels_first[ensemble]
+            ids = (ids % n_pixels) * n_channels + ids // n_pixels
+        order.append(ids)
+    seen = Counter()
+    for k, label in enumerate(layers):
+        seen[label] += 1
+        layers[k] = label if seen[label] == 1 else f"{label}#{seen[label]}"
+    return block_layer, layers, np.concatenate(neuron), np.concatenate(order)
+
+
+def _channels_first_shapes(model):
+    """{ensemble: (n_channels, n_pixels)} of ensembles that a channels-first convolution ends in."""
+    shapes = {}
+    for conn in model.params:
+        shape = getattr(getattr(conn, "transform", None), "output_shape", None)
+        if shape is not None and not shape.channels_last:
+            shapes[getattr(conn.post_obj, "ensemble", None)] = (shape.n_channels, int(np.prod(shape.spatial_shape)))
+    return shapes
+
+
+def _compartments(blocks):
+    comps = [b.compartment for b in blocks]
+    sizes = [b.n_neurons for b in blocks]
+
+    def per_compartment(name):
+        return np.concatenate([np.broadcast_to(np.asarray(getattr(c, name)), n) for c, n in zip(comps, sizes)])
+
+    return {
+        "block_start": np.concatenate([[0], np.cumsum(sizes)]),
+        "decay_u": per_compartment("decay_u"),
+        "decay_v": per_compartment("decay_v"),
+        "bias": per_compartment("bias"),
+        "vth": per_compartment("vth"),
+        # the reference keeps these as 32-bit integers
+        "vmin": per_compartment("vmin").astype(np.int32),
+        "vmax": per_compartment("vmax").astype(np.int32),
+        "refractory": per_compartment("refract_delay"),
+        "noise_on": per_compartment("enable_noise").astype(bool),
+        "noise_exp": per_compartment("noise_exp").astype(np.int32),
+        "noise_offset": per_compartment("noise_offset").astype(np.int32),
+        "noise_at_membrane": per_compartment("noise_at_membrane").astype(bool),
+    }
+
+
+def _scheduled(inputs):
+    rows = []
+    for k, spike_input in enumerate(inputs):
+        for step in sorted(spike_input.permanent):
+            rows.extend((k, step, int(i)) for i in spike_input.spikes[step])
+    table = np.asarray(rows, dtype=np.int32).reshape(-1, 3)
+    return {"scheduled_input": table[:, 0], "scheduled_step": table[:, 1], "scheduled_index": table[:, 2]}
+
+
+def _synapses(blocks):
+    """Weight memory. Entries are kept as nengo-loihi shares them: per synapse group."""
+    index, block_of, pop_type = {}, [], []
+    axon_start, bases, axon_entry = [0], [], []
+    weights, indices, entry_atoms = [], [], []
+    entry_size, index_size = [0], [0]
+    for b, block in enumerate(blocks):
+        for synapse in block.synapses:
+            index[synapse] = len(index)
+            block_of.append(b)
+            pop_type.append(synapse.pop_type)
+            n = synapse.n_axons
+            axon_start.append(axon_start[-1] + n)
+            base = synapse.axon_compartment_bases
+            bases.append(np.zeros(n, np.int32) if base is None else np.maximum(np.asarray(base), -1))
+            entry = np.arange(n) if synapse.axon_to_weight_map is None else np.asarray(synapse.axon_to_weight_map)
+            axon_entry.append(entry + len(entry_atoms))
+            rows = [i if len(i) == 1 or (i != i[:1]).any() else i[:1] for i in synapse.indices]
+            weights += [w.ravel() for w in synapse.weights]
+            indices += [row.ravel() for row in rows]
+            entry_atoms += [len(w) for w in synapse.weights]
+            entry_size += [w.size for w in synapse.weights]
+            index_size += [row.size for row in rows]
+    return index, {
+        "synapse_block": block_of,
+        "synapse_axon_start": axon_start,
+        "synapse_pop_type": pop_type,
+        "axon_base": _joined(bases),
+        "axon_entry": _joined(axon_entry),
+        "entry_start": np.cumsum(entry_size),
+        "entry_atoms": entry_atoms,
+        "entry_index_start": np.cumsum(index_size),
+        "weights": _joined(weights),
+        "indices": _joined(indices),
+    }
+
+
+def _routes(blocks, inputs, synapse_index):
+    source, synapse, size, axons, atoms = [], [], [0], [], []
+    sources = [(k, b.n_neurons, b.axons) for k, b in enumerate(blocks)]
+    sources += [(-1 - k, i.n_neurons, i.axons) for k, i in enumerate(inputs)]
+    for number, n, out_axons in sources:
+        everyone = np.arange(n)
+        for axon in out_axons:
+            source.append(number)
+            synapse.append(synapse_index[axon.target])
+            axons.append(np.maximum(np.asarray(axon.map_axon(everyone)), -1))
+            atoms.append(np.asarray(axon.map_atoms(everyone)))
+            size.append(n)
+    return {
+        "route_source": source,
+        "route_synapse": synapse,
+        "route_start": np.cumsum(size),
+        "route_axon": _joined(axons),
+        "route_atom": _joined(atoms),
+    }
+
+
+def _joined(parts):
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
+
+
+def _probe(probe, start) -> ProgramProbe:
+    if probe.key not in PROBE_KEYS:
+        raise UnsupportedError(f"probe of {probe.key!r}: the emulator reads {', '.join(PROBE_KEYS)}; {REFERENCE}")
+    compartments = tuple(
+        (start[block] + np.arange(block.n_neurons)[chosen]).astype(np.int32)
+        for block, chosen in zip(probe.target, probe.slice)
+    )
+    return ProgramProbe(
+        label="+".join(_clean(block.label) for block in probe.target),
+        key=probe.key,
+        compartments=compartments,
+        weights=tuple(None if w is None else np.array(w) for w in probe.weights),
+        reindexing=None if probe.reindexing is None else np.asarray(probe.reindexing),
+    )
+
+
+@dataclass(frozen=True)
+class HostLinks:
+    """How a built nengo_loihi.Simulator joins the chip to Nengo's simulators on the host.
+
+    Attributes
+    ----------
+    host_pre, host : nengo.Simulator or None
+        What feeds the chip, and what the chip feeds; all in `host` when the host waits for the chip in every step.
+    senders : dict of {int: int}
+        Id of the process of a node on the host that sends spikes (processes of one kind compare equal) → index of the
+        input.
+    receivers : list of (int, nengo.Node)
+        Index of the probe → node on the host that gets its values.
+    probes : dict of {nengo.Probe: (int, callable)}
+        The user's probes on the chip → index of the probe, and a function that filters its (n_steps, size) data.
+    scheduled : bool
+        Whether the host part runs for all steps before and after the chip ("precompute").
+    """
+
+    host_pre: object
+    host: object
+    senders: dict
+    receivers: list
+    probes: dict
+    scheduled: bool
+
+
+def host_links(sim) -> HostLinks:
+    """Read a `nengo_loihi.Simulator`."""
+    model = sim.model
+    inputs = list(model.inputs)
+    loihi_probes = {p: i for i, p in enumerate(model.probes)}
+    probe_filter = import_nengo_loihi("probe").ProbeFilter
+
+    def filtered(loihi_probe):
+        return lambda data: probe_filter(dt=model.dt)(loihi_probe, data)
+
+    chip_probes = [p for p in model.nengo_probes if p not in model.chip2host_params]
+    targets = {p: model.objs[p]["out"] for p in chip_probes}
+    return HostLinks(
+        host_pre=sim.sims.get("host_pre"),
+        host=sim.sims.get("host"),
+        senders={
+            id(send.output): inputs.index(model.spike_targets[receive])
+            for send, receive in model.host2chip_senders.items()
+        },
+        receivers=[(loihi_probes[model.objs[probe]["out"]], node) for probe, node in model.chip2host_receivers.items()],
+        probes={p: (loihi_probes[t], filtered(t)) for p, t in targets.items()},
+        scheduled=bool(sim.precompute),
+    )
+
+
+def set_interface(sim, interface) -> None:
+    """Let a `nengo_loihi.Simulator` run on `interface` in the place of its own emulator."""
+    sim.sims["emulator"] = interface
+    sim._runner.emulator = interface
+
+
+def fresh_runner(sim, interface) -> None:
+    """Start a `nengo_loihi.Simulator` anew on `interface`: time, probes and host at their initial values."""
+    simulator = import_nengo_loihi("simulator")
+    for name in ("host_pre", "host"):
+        if name in sim.sims:
+            sim.sims[name].reset()
+    sim.sims["emulator"] = interface
+    for spike_input in sim.model.inputs:
+        for t in set(spike_input.spikes) - spike_input.permanent:
+            del spike_input.spikes[t]
+    sim._runner = simulator.StepRunner(sim.model, sim.sims, sim.precompute, sim.timers)
+    sim._n_steps, sim._time = 0, 0
+    sim.clear_probes()
+
+
+def reference_interface(sim, seed):
+    """A new emulator of nengo-loihi's own for a built simulator."""
+    return import_nengo_loihi("emulator").EmulatorInterface(sim.model, seed=seed)
+
+
+def learned_weights(model):
+    """The arrays that on-chip learning changes."""
+    return [w for block in model.blocks for s in block.synapses if s.learning for w in s.weights]

@@ -1,0 +1,1 @@
+"""Program → spikes, bit for bit."""

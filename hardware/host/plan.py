@@ -1,0 +1,317 @@
+"""The parts that stay on the host: what turns inputs into spikes, and spikes into outputs, for a batch of samples.
+
+nengo-loihi leaves two ordinary Nengo models, run by `nengo.Simulator`. Here the same operators run in the same order on
+arrays that hold one row per sample. Three rules keep every bit:
+
+- operators that work element by element are applied to the whole batch (NumPy's result does not depend on the place);
+- products (dense, sparse, convolution), whose order of summation is part of the result, are the same NumPy and SciPy
+  calls, sample by sample, unless it is proven that no sum rounds (`exact`);
+- everything else (user functions, processes, filters) runs through the operator's own step function on the sample's
+  row.
+
+What does not change over a presentation, such as the first layer's current of a constant image, is computed in the
+first step only.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Optional
+
+import numpy as np
+from cotrain.hardware.host.exact import ExactConvolution
+from cotrain.hardware.host.neurons import count_spikes, neuron_step
+from nengo.builder.neurons import SimNeurons
+from nengo.builder.operator import Copy, DotInc, ElementwiseInc, Reset, SparseDotInc, TimeUpdate
+from nengo.builder.probe import SimProbe
+from nengo.builder.processes import SimProcess
+from nengo.builder.signal import SignalDict
+from nengo.builder.transforms import GeneralConvInc
+from nengo.synapses import LinearFilter
+
+_PURE = (Reset, Copy, ElementwiseInc, DotInc, SparseDotInc, GeneralConvInc)
+
+
+class HostPlan:
+    """What is common to all batches of one host model.
+
+    Parameters
+    ----------
+    sim : nengo.Simulator
+        Its model, order of operators and initial signals are used; it is not run.
+    feeds : dict of {Signal: bool}
+        Signals that are given from outside (input nodes, and the nodes that receive from the chip), and whether they
+        stay the same over a presentation.
+    senders : dict of {id of a process: key}
+        The nodes that send to the chip.
+    neurons : dict of {Signal: label}
+        Outputs of spiking neurons to be counted.
+    """
+
+    def __init__(self, sim, feeds, senders, neurons):
+        self.sim, self.model, self.dt = sim, sim.model, sim.model.dt
+        self.feeds, self.senders, self.neurons = feeds, senders, neurons
+        self.order = [op for op in sim.step_order if not isinstance(op, (SimProbe, TimeUpdate))]
+        self.fed = fed = {sig.base for sig in feeds}
+        self.order = [op for op in self.order if not any(s.base in fed for s in op.sets)]
+        self.time_ops = [op for op in sim.step_order if isinstance(op, TimeUpdate)]
+        self._shared: Dict[object, bool] = {}
+        self.constant = self._constant_signals()
+        self.once = [op for op in self.order if self._is_constant(op)]
+        self.exact = {
+            op: ExactConvolution(op, sim.signals[op.W]) for op in self.order if isinstance(op, GeneralConvInc)
+        }
+
+    def _is_constant(self, op):
+        return isinstance(op, _PURE) and all(s.base in self.constant for s in op.incs + op.sets)
+
+    def _constant_signals(self):
+        """Base signals that have the same value in every step, by elimination."""
+        constant = {sig.base for op in self.order for sig in op.all_signals}
+        constant -= {sig.base for sig, same in self.feeds.items() if not same}
+        for op in self.time_ops:
+            constant -= {sig.base for sig in op.all_signals}
+        changed = True
+        while changed:
+            changed = False
+            for op in self.order:
+                reads_constant = all(s.base in constant for s in op.reads)
+                if isinstance(op, _PURE) and reads_constant and not op.updates:
+                    outputs = [s.base for s in op.sets + op.incs]
+                    if all(o in constant for o in outputs):
+                        continue
+                for s in op.sets + op.incs + op.updates:
+                    if s.base in constant:
+                        constant.discard(s.base)
+                        changed = True
+        return constant
+
+    def row_bytes(self) -> int:
+        """Memory of one sample."""
+        bases = {s.base for op in self.sim.step_order for s in op.all_signals}
+        return sum(base.nbytes for base in bases if not self.shared(base))
+
+    def shared(self, base) -> bool:
+        """Whether all samples use one array, that of the simulator (weights)."""
+        if base not in self._shared:
+            self._shared[base] = base.sparse or (base.readonly and base not in self.fed)
+        return self._shared[base]
+
+
+class HostBatch:
+    """The state of `n` samples on the host, from rest.
+
+    Attributes
+    ----------
+    sent : dict of {key: (n, size) array}
+        What the sending nodes got in the step just done.
+    counts : dict of {label: (n_neurons,) int64}
+        Spikes of each neuron of the host's ensembles, over samples and steps.
+    spikes : dict of {label: (n,) int64}
+        Spikes of each sample.
+    """
+
+    def __init__(self, plan: HostPlan, n: int, seed: int = 0):
+        self.plan, self.n, self.t = plan, n, 0
+        self.sent: Dict[object, np.ndarray] = {}
+        self.spikes = {label: np.zeros(n, dtype=np.int64) for label in plan.neurons.values()}
+        self.counts = {label: np.zeros(sig.shape, dtype=np.int64) for sig, label in plan.neurons.items()}
+        self._bases: Dict[object, np.ndarray] = {}
+        self._seed, self._rngs = seed, None
+        self._time = [(self.view(op.step), self.view(op.time)) for op in plan.time_ops]
+        first, every = [], []
+        once = set(plan.once)
+        for op in plan.order:
+            step = self._step(op)
+            first.append(step)
+            if op not in once:
+                every.append(step)
+        self._first, self._every = first, every
+        self._probes = {probe: self.view(plan.model.sig[probe]["in"]) for probe in plan.model.probes}
+
+    def view(self, sig) -> np.ndarray:
+        """(n, ...) values of a signal; of read-only signals the shared array itself."""
+        base = sig.base
+        if self.plan.shared(base):
+            return self.plan.sim.signals[sig]
+        if base not in self._bases:
+            start = np.asarray(base.initial_value)
+            array = np.empty((self.n,) + start.shape, dtype=start.dtype)
+            array[...] = start
+            self._bases[base] = array
+        array = self._bases[base]
+        if sig is base:
+            return array
+        strides = (array.strides[0],) + sig.strides
+        return np.ndarray((self.n,) + sig.shape, array.dtype, array, sig.offset, strides)
+
+    def feed(self, sig, values) -> None:
+        self.view(sig)[...] = values
+
+    def step(self) -> None:
+        """One time step of the host model."""
+        self.t += 1
+        for step, time in self._time:
+            step[...] = self.t
+            time[...] = self.t * self.plan.dt
+        for run in self._first if self.t == 1 else self._every:
+            run()
+
+    def probed(self, probe) -> Optional[np.ndarray]:
+        """(n, size) values of a probe in this step, None where it takes no sample."""
+        if probe.sample_every is not None and not self.t % (probe.sample_every / self.plan.dt) < 1:
+            return None
+        return self._probes[probe]
+
+    # --- one operator
+
+    def _step(self, op):
+        for kind, make in _BATCHED.items():
+            if isinstance(op, kind):
+                step = make(self, op)
+                if step is not None:
+                    return step
+        return self._row_by_row(op)
+
+    def _row_signals(self, b, op):
+        signals = SignalDict()
+        for sig in op.all_signals:
+            value = self.view(sig)
+            dict.__setitem__(signals, sig, value if self.plan.shared(sig.base) else value[b, ...])
+        return signals
+
+    def _row_by_row(self, op):
+        """The operator's own step function, on views of each sample's row."""
+        dt = self.plan.dt
+        if self._rngs is None:
+            self._rngs = [np.random.RandomState(self._seed) for _ in range(self.n)]
+        steps = [op.make_step(self._row_signals(b, op), dt, self._rngs[b]) for b in range(self.n)]
+
+        def run():
+            for step in steps:
+                step()
+
+        return run
+
+
+def _reset(batch, op):
+    dst, value = batch.view(op.dst), op.value
+
+    def run():
+        dst[...] = value
+
+    return run
+
+
+def _copy(batch, op):
+    if not all(s is None or isinstance(s, slice) for s in (op.src_slice, op.dst_slice)):
+        return None
+    src, dst = batch.view(op.src), batch.view(op.dst)
+    if batch.plan.shared(op.dst.base):
+        return None
+    if op.dst_slice is not None:
+        dst = dst[:, op.dst_slice]
+    if op.src_slice is not None:
+        src = src[op.src_slice] if batch.plan.shared(op.src.base) else src[:, op.src_slice]
+    if op.inc:
+
+        def run():
+            np.add(dst, src, out=dst)
+
+    else:
+
+        def run():
+            dst[...] = src
+
+    return run
+
+
+def _elementwise(batch, op):
+    # a row of a batch broadcasts like the vector it is, unless a factor is a matrix
+    shapes = {s.shape for s in (op.A, op.X, op.Y)}
+    if len(op.Y.shape) != 1 or not shapes <= {(), op.Y.shape}:
+        return None
+    a, x, y = (_column(batch, s) for s in (op.A, op.X, op.Y))
+
+    def run():
+        np.add(y, a * x, out=y)
+
+    return run
+
+
+def _column(batch, sig):
+    value = batch.view(sig)
+    return value[:, None] if sig.shape == () and not batch.plan.shared(sig.base) else value
+
+
+def _convolution(batch, op):
+    rows = [
+        (signals[op.X], signals[op.Y], op.make_step(signals, batch.plan.dt, None))
+        for signals in (batch._row_signals(b, op) for b in range(batch.n))
+    ]
+    exact = batch.plan.exact[op]
+
+    def run():
+        for x, y, step in rows:
+            if not exact.add(x, y):
+                step()
+
+    return run
+
+
+def _neurons(batch, op):
+    step = neuron_step(op, batch)
+    label = batch.plan.neurons.get(op.output)
+    output = batch.view(op.output)
+    if step is None:  # a type that is not known to work element by element
+        step = batch._row_by_row(op)
+    if label is None:
+        return step
+    total, counts = batch.spikes[label], batch.counts[label]
+
+    def run():
+        step()
+        count_spikes(output, total, counts)
+
+    return run
+
+
+def _process(batch, op):
+    key = batch.plan.senders.get(id(op.process))
+    if key is None:
+        return _filter(batch, op) if isinstance(op.process, LinearFilter) else None
+    source = batch.view(op.input)
+
+    def run():
+        batch.sent[key] = source
+
+    return run
+
+
+def _filter(batch, op):
+    """A filter of first order, x ← a x; x ← x + b u (``LinearFilter.OneX``)."""
+    if op.mode != "update" or op.input is None or len(op.input.shape) != 1:
+        return None
+    row = batch.view(op.state["X"])[0]
+    step = op.process.make_step(op.input.shape, op.output.shape, batch.plan.dt, None, {"X": row})
+    if not isinstance(step, LinearFilter.OneX):
+        return None
+    a, b = step.a, step.b
+    state, u, output = batch.view(op.state["X"]), batch.view(op.input), batch.view(op.output)
+    x = state[:, 0]
+
+    def run():
+        np.multiply(x, a, out=x)
+        np.add(x, b * u, out=x)
+        output[...] = x
+
+    return run
+
+
+_BATCHED = {
+    Reset: _reset,
+    Copy: _copy,
+    ElementwiseInc: _elementwise,
+    GeneralConvInc: _convolution,
+    SimNeurons: _neurons,
+    SimProcess: _process,
+}

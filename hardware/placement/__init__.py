@@ -1,0 +1,1 @@
+"""Blocks → fewest cores."""

@@ -1,0 +1,1 @@
+"""What chip and board would refuse, and what rounding costs."""

@@ -1,0 +1,139 @@
+"""``cotrain check FILE.py:FUNCTION``: place any nengo.Network and say whether chip and board take it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Optional
+
+from cotrain.hardware.errors import InputError, MisfitError, MissingError, OutputError
+from cotrain.hardware.preflight.report import Finding
+
+
+def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None) -> int:
+    """Place and check the network that a function makes; print the report.
+
+    Parameters
+    ----------
+    target : str
+        ``FILE.py:FUNCTION``; the function takes no arguments and returns a nengo.Network.
+    board : str
+        Name of a board.
+    json_path : str, optional
+        Where to write the report as JSON.
+
+    Returns
+    -------
+    int
+        0 where the network fits, 1 where a limit is broken.
+
+    Raises
+    ------
+    CotrainError
+        The file, function, network, board or JSON path cannot be used.
+    """
+    from cotrain.hardware.chip.limits import find_board
+
+    board = find_board(board)
+    report = preflight(load_network(target), board)
+    print(report.table())
+    if json_path is not None:
+        write_json(report, json_path)
+        print(f"written to {json_path}")
+    return 0 if report.fits else 1
+
+
+def preflight(net, board):
+    """Partition ``net``, check it, and return the `Report`; where no cut fits, it is checked as nengo_loihi cuts it."""
+    from cotrain.hardware.placement.partition import partition
+    from cotrain.hardware.preflight.rules import check
+
+    try:
+        partition(net, board)
+    except MisfitError as error:
+        report = check(net, board)
+        unplaced = Finding("not_placed", "", 1, f"no cut fits, so this is how nengo_loihi would cut it: {error}")
+        return dataclasses.replace(report, findings=(unplaced,) + report.findings)
+    except NotImplementedError:  # check says the same, as a violation
+        pass
+    return check(net, board)
+
+
+def load_network(target: str):
+    """Return the nengo.Network that ``FILE.py:FUNCTION`` makes.
+
+    Raises
+    ------
+    MissingError
+        There is no such file.
+    InputError
+        ``target`` is malformed, the file does not import, the function is not there, fails, or returns something else.
+    """
+    path, colon, name = target.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise InputError(f"{target!r} does not name a network: write FILE.py:FUNCTION, as in my_network.py:make")
+    file = Path(path)
+    if not file.is_file():
+        raise MissingError(f"{path}: no such file; check expects FILE.py:FUNCTION")
+    module = _import(file)
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [
+            k for k, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__
+        ]
+        there = f"it has {', '.join(sorted(known))}" if known else "it defines no functions"
+        raise InputError(f"{path}: no function {name!r}; {there}")
+    import nengo
+
+    try:
+        net = function()
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{path}: {name}() failed: {_line(error)}") from error
+    if not isinstance(net, nengo.Network):
+        raise InputError(f"{path}: {name}() returned {type(net).__name__}: expected a nengo.Network")
+    return net
+
+
+def _import(file):
+    name = f"_checked_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None:
+        raise InputError(f"{file}: not a Python file; check expects FILE.py:FUNCTION")
+    module = importlib.util.module_from_spec(spec)
+    folder = str(file.resolve().parent)
+    sys.modules[name] = module
+    sys.path.insert(0, folder)  # what lies next to the file can be imported, as if it were run
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise InputError(f"{file}: importing it failed: {_line(error)}") from error
+    finally:
+        sys.path.remove(folder)
+    return module
+
+
+def _line(error):
+    """An exception as one line."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def write_json(report, path) -> None:
+    """Write a `Report` as JSON, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    part = Path(f"{path}.part")
+    try:
+        part.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another --json FILE") from error

@@ -1,0 +1,390 @@
+"""`predict`: batches of samples through host, chip and host again, on all cores.
+
+Every sample gives what a fresh nengo_loihi.Simulator gives for it. A thread takes a few samples at a time, so memory
+does not depend on the size of the test set, but for the result itself.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from threading import Lock, local
+from typing import Dict
+
+import numpy as np
+from cotrain.hardware.compiler.compile import HostLinks
+from cotrain.hardware.emulator.emulator import Emulator, decode, default_threads
+from cotrain.hardware.errors import InputError
+from cotrain.hardware.host.neurons import scale_into, spike_lines
+from cotrain.hardware.host.plan import HostBatch, HostPlan
+
+_ROW_BYTES = 4 << 20  # host state of a batch: more samples cost cache, fewer cost Python's share of each step
+_MAX_BATCH = 32  # samples
+RESULT_BYTES = 3 << 30  # results larger than this do not leave room in 4 GB
+
+
+@dataclass
+class Stats:
+    """What happened during the last `predict` (or, after `run_steps`, since the start).
+
+    Attributes
+    ----------
+    spikes : dict of {label: (n_samples,) int64}
+        Spikes of each ensemble, on and off the chip.
+    neuron_spikes : dict of {label: (n_neurons,) int64}
+        Spikes of each neuron, summed over samples, in the order of the ensemble.
+    synops : dict of {label: (n_samples,) int64}
+        Synaptic operations (a spike times a weight in synapse memory) arriving at each ensemble on the chip.
+    input_spikes_max : int
+        The most spikes that entered the chip in one step of any sample.
+    overflows : dict of {label: int}
+        Registers that wrapped around: synaptic input, current, membrane input.
+    """
+
+    spikes: Dict[str, np.ndarray] = field(default_factory=dict)
+    neuron_spikes: Dict[str, np.ndarray] = field(default_factory=dict)
+    synops: Dict[str, np.ndarray] = field(default_factory=dict)
+    input_spikes_max: int = 0
+    overflows: Dict[str, int] = field(default_factory=dict)
+
+
+class BatchRunner:
+    """A compiled network with its host, ready for any number of samples.
+
+    Parameters
+    ----------
+    emulator : Emulator
+    links : HostLinks
+    feeds : dict of {nengo.Node: bool}
+        Nodes that are given, and whether their values stay the same over a presentation.
+    ensembles : dict of {nengo.Ensemble: str}
+        Spiking ensembles on the host, to be counted.
+    """
+
+    def __init__(self, emulator: Emulator, links: HostLinks, feeds, ensembles, seed: int):
+        self.emulator, self.links, self.seed = emulator, links, seed
+        self.program = emulator.program
+        self.feeds = feeds
+        self.pre = self._plan(links.host_pre, feeds, ensembles, receives=False)
+        self.host = self._plan(links.host, feeds, ensembles, receives=True)
+        self.labels = list(ensembles.values())
+        self._local = local()
+        self._scheduled = self._scheduled_lists()
+        self.elements = [emulator.probe_elements(i) for i in range(len(self.program.probes))]
+
+    def _plan(self, sim, feeds, ensembles, receives):
+        if sim is None:
+            return None
+        model = sim.model
+        signals = {model.sig[node]["out"]: same for node, same in feeds.items() if node in model.params}
+        if receives:
+            signals.update({model.sig[node]["out"]: False for _, node in self.links.receivers})
+        neurons = {model.sig[e.neurons]["out"]: label for e, label in ensembles.items() if e in model.params}
+        return HostPlan(sim, signals, self.links.senders, neurons)
+
+    def _scheduled_lists(self):
+        p = self.program
+        lists = {}
+        for k, step, line in zip(p.scheduled_input, p.scheduled_step, p.scheduled_index):
+            lists.setdefault((int(k), int(step)), []).append(line)
+        return {key: np.asarray(lines, dtype=np.int32) for key, lines in lists.items()}
+
+    # --- one batch
+
+    def run_batch(self, values, n, n_steps, first_kept):
+        """Run `n` samples; `values` is {node: (n, 1 or n_steps, size)}."""
+        out = _BatchResult(self.emulator, n, self.labels)
+        noise = self.emulator.noise(np.random.RandomState(self.seed), n_steps)
+        if self.links.scheduled:
+            events = self._before(values, n, n_steps, first_kept, out)
+            recordings = [self._chip(events[b], n_steps, noise, out, b) for b in range(n)]
+            self._after(values, recordings, n, n_steps, first_kept, out)
+        else:
+            recordings = self._together(values, n, n_steps, noise, first_kept, out)
+        for probe, (index, filtered) in self.links.probes.items():
+            compiled = self.program.probes[index]
+            for recording in recordings:
+                data = filtered(decode(compiled, self.emulator.probe_outputs(recording, index)))
+                out.probes.setdefault(probe, []).append(np.asarray(data)[first_kept:])
+        return out
+
+    def _feed(self, batch, values, t):
+        for node, array in values.items():
+            model = batch.plan.model
+            if node in model.params and (t == 0 or array.shape[1] > 1):
+                batch.feed(model.sig[node]["out"], array[:, t])
+
+    def _sent(self, batch, events, step, n, out):
+        """Note the spikes that the host sent in this step."""
+        for key, source in batch.sent.items():
+            for b in range(n):
+                events[b][key].append(spike_lines(source[b]))
+        for k in range(len(self.program.input_size)):
+            if (k, step) in self._scheduled:
+                for b in range(n):
+                    events[b][k].append(self._scheduled[k, step])
+            elif k not in batch.sent:
+                for b in range(n):
+                    events[b][k].append(_NOTHING)
+        for b in range(n):
+            out.input_spikes_max = max(out.input_spikes_max, sum(len(lists[-1]) for lists in events[b]))
+
+    def _no_events(self, n):
+        return [[[] for _ in self.program.input_size] for _ in range(n)]
+
+    def _before(self, values, n, n_steps, first_kept, out):
+        events = self._no_events(n)
+        if self.pre is None:
+            batch = _NoHost()
+        else:
+            batch = HostBatch(self.pre, n, self.seed)
+        for t in range(n_steps):
+            if self.pre is not None:
+                self._feed(batch, values, t)
+                batch.step()
+                self._keep(batch, t, first_kept, out)
+            self._sent(batch, events, t + 1, n, out)
+        out.add_host(batch)
+        return events
+
+    def _chip(self, events, n_steps, noise, out, b):
+        # what was sent in one step arrives in the next one
+        start, lines = _lists([([_NOTHING] + lists)[:n_steps] for lists in events])
+        scratch = self._scratch(n_steps)
+        recording = self.emulator.run_one(scratch, start, lines, n_steps, noise, out.counts)
+        out.add_chip(b, recording)
+        return recording
+
+    def _scratch(self, n_steps):
+        mine = self._local.__dict__
+        if "scratch" not in mine:
+            mine["scratch"] = self.emulator.new_scratch()
+        return mine["scratch"]
+
+    def _after(self, values, recordings, n, n_steps, first_kept, out):
+        if self.host is None:
+            return
+        batch = HostBatch(self.host, n, self.seed)
+        received = [
+            (batch.view(batch.plan.model.sig[node]["out"]), [_Received(self, index, r) for r in recordings])
+            for index, node in self.links.receivers
+        ]
+        for t in range(n_steps):
+            self._feed(batch, values, t)
+            for view, samples in received:
+                for b in range(n):
+                    # nengo-loihi queues the value of step t for step t + 1; the first one is there at once
+                    samples[b].write(max(t - 1, 0), view[b])
+            batch.step()
+            self._keep(batch, t, first_kept, out)
+        out.add_host(batch)
+
+    def _together(self, values, n, n_steps, noise, first_kept, out):
+        """Host and chip step by step: the host needs the chip's values before it can go on."""
+        batch = HostBatch(self.host, n, self.seed)
+        scratches = [self.emulator.new_scratch(1) for _ in range(n)]
+        events = self._no_events(n)
+        parts = [[] for _ in range(n)]
+        signals = [(index, batch.plan.model.sig[node]["out"]) for index, node in self.links.receivers]
+        for _, sig in signals:
+            batch.feed(sig, 0)
+        for t in range(n_steps):
+            self._feed(batch, values, t)
+            batch.step()
+            self._keep(batch, t, first_kept, out)
+            for b in range(n):
+                start, lines = _lists([lists[-1:] or [_NOTHING] for lists in events[b]])
+                row = noise[t : t + 1] if len(noise) > 1 else noise[:1]
+                recording = self.emulator.run_one(scratches[b], start, lines, 1, row, out.counts, resume=t > 0)
+                out.add_chip(b, recording)
+                parts[b].append(recording)
+                for index, sig in signals:
+                    _Received(self, index, recording).write(0, batch.view(sig)[b])
+            self._sent(batch, events, t + 1, n, out)
+        out.add_host(batch)
+        return [_joined(p) for p in parts]
+
+    def _keep(self, batch, t, first_kept, out):
+        if t >= first_kept:
+            for probe in batch.plan.model.probes:
+                value = batch.probed(probe)
+                if value is not None:
+                    out.host_probes.setdefault(probe, []).append(value.copy())
+
+    # --- all batches
+
+    def run(self, values, n_samples, n_steps, last_steps, probes, progress, threads=None):
+        """Run all samples; returns ({probe: (n_samples, n_kept, size)}, Stats)."""
+        threads = threads or default_threads()
+        first_kept = 0 if last_steps is None else n_steps - last_steps
+        size = self._batch_size(n_samples, threads)
+        batches = [(i, min(i + size, n_samples)) for i in range(0, n_samples, size)]
+        result = _Result(probes, n_samples, n_steps - first_kept)
+        stats = _StatsSum(self, n_samples)
+        lock = Lock()
+
+        def work(bounds):
+            i, j = bounds
+            out = self.run_batch({node: x[i:j] for node, x in values.items()}, j - i, n_steps, first_kept)
+            with lock:
+                result.put(i, j, out)
+                stats.put(i, j, out)
+            return j - i
+
+        with ThreadPoolExecutor(threads) as pool:
+            waiting = {pool.submit(work, b) for b in batches}
+            try:
+                done_samples = 0
+                while waiting:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    done_samples += sum(f.result() for f in done)
+                    if progress is not None:
+                        progress(done_samples, n_samples)
+            except BaseException:
+                for f in waiting:
+                    f.cancel()
+                raise
+        return result.arrays, stats.stats()
+
+    def _batch_size(self, n_samples, threads):
+        rows = [p.row_bytes() for p in (self.pre, self.host) if p is not None]
+        fit = max(1, _ROW_BYTES // max(rows + [1]))
+        share = -(-n_samples // (2 * threads))
+        return int(max(1, min(fit, _MAX_BATCH, share)))
+
+
+_NOTHING = np.zeros(0, dtype=np.int32)
+
+
+class _NoHost:
+    sent: dict = {}
+    spikes: dict = {}
+    counts: dict = {}
+
+
+def _lists(arriving):
+    """`kernels.run_sample`'s lists from, per input and step, the lines whose spikes arrive."""
+    n_steps = max(map(len, arriving), default=0)
+    start = np.zeros((len(arriving), n_steps + 1), dtype=np.int64)
+    parts, total = [_NOTHING], 0
+    for k, lists in enumerate(arriving):
+        start[k] = total + np.concatenate([[0], np.cumsum([len(a) for a in lists])])
+        total = start[k, -1]
+        parts.extend(lists)
+    return start, np.concatenate(parts)
+
+
+def _joined(parts):
+    first = parts[0]
+    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("spikes", "currents", "voltages")}
+    return type(first)(n_spikes=None, n_synops=None, overflows=None, **joined)
+
+
+class _Received:
+    """Values that a node on the host gets from one sample's recording."""
+
+    def __init__(self, runner, index, recording):
+        emulator, probe = runner.emulator, runner.program.probes[index]
+        elements = runner.elements[index]
+        if elements is None:
+            self.table, self.weight = decode(probe, emulator.probe_outputs(recording, index)), None
+        else:  # no need to hold all steps as floats
+            columns, self.weight = elements
+            self.table = emulator.table(recording, probe.key)[:, columns]
+
+    def write(self, t, row):
+        if self.weight is None:
+            row[...] = self.table[t]
+        else:
+            scale_into(self.table[t], self.weight, row)
+
+
+class _BatchResult:
+    def __init__(self, emulator, n, labels):
+        self.counts = emulator.new_counts()
+        self.n_spikes = np.zeros((n, emulator.n_layers), dtype=np.int64)
+        self.n_synops = np.zeros((n, emulator.n_layers), dtype=np.int64)
+        self.overflows = np.zeros(emulator.n_layers, dtype=np.int64)
+        self.host_spikes = {label: np.zeros(n, dtype=np.int64) for label in labels}
+        self.host_counts = {}
+        self.input_spikes_max = 0
+        self.probes, self.host_probes = {}, {}
+
+    def add_chip(self, b, recording):
+        self.n_spikes[b] += recording.n_spikes
+        self.n_synops[b] += recording.n_synops
+        self.overflows += recording.overflows.sum(axis=1)
+
+    def add_host(self, batch):
+        for label, spikes in batch.spikes.items():
+            self.host_spikes[label] += spikes
+            self.host_counts[label] = self.host_counts.get(label, 0) + batch.counts[label]
+
+
+class _Result:
+    """Collects batches into one array a probe."""
+
+    def __init__(self, probes, n_samples, n_steps):
+        self.probes, self.n_samples, self.n_steps = probes, n_samples, n_steps
+        self.arrays = {}
+
+    def put(self, i, j, out):
+        for probe in self.probes:
+            if probe in out.probes:
+                block = np.stack(out.probes[probe])
+            elif probe in out.host_probes:
+                block = np.stack(out.host_probes[probe], axis=1)
+            else:
+                block = np.zeros((j - i, 0, probe.size_in))
+            if probe not in self.arrays:
+                shape = (self.n_samples,) + block.shape[1:]
+                n_bytes = int(np.prod(shape)) * block.itemsize
+                if n_bytes > RESULT_BYTES:
+                    raise InputError(
+                        f"{probe}: the result of shape {shape} needs {n_bytes / 2**30:.1f} GiB; pass last_steps to "
+                        "keep fewer steps, or predict in several calls"
+                    )
+                self.arrays[probe] = np.empty(shape, dtype=block.dtype)
+            self.arrays[probe][i:j] = block
+
+
+class _StatsSum:
+    def __init__(self, runner, n_samples):
+        self.runner = runner
+        n_layers = runner.emulator.n_layers
+        self.n_spikes = np.zeros((n_samples, n_layers), dtype=np.int64)
+        self.n_synops = np.zeros((n_samples, n_layers), dtype=np.int64)
+        self.overflows = np.zeros(n_layers, dtype=np.int64)
+        self.counts = runner.emulator.new_counts().astype(np.int64)
+        self.host_spikes = {label: np.zeros(n_samples, dtype=np.int64) for label in runner.labels}
+        self.host_counts = {}
+        self.input_spikes_max = 0
+
+    def put(self, i, j, out):
+        self.n_spikes[i:j], self.n_synops[i:j] = out.n_spikes, out.n_synops
+        self.overflows += out.overflows
+        self.counts += out.counts
+        self.input_spikes_max = max(self.input_spikes_max, out.input_spikes_max)
+        for label, spikes in out.host_spikes.items():
+            self.host_spikes[label][i:j] = spikes
+        for label, counts in out.host_counts.items():
+            self.host_counts[label] = self.host_counts.get(label, 0) + counts
+
+    def stats(self):
+        return chip_stats(
+            self.runner.emulator, self.n_spikes, self.n_synops, self.overflows, self.counts,
+            self.input_spikes_max, self.host_spikes, self.host_counts,
+        )  # fmt: skip
+
+
+def chip_stats(emulator, n_spikes, n_synops, overflows, counts, input_spikes_max, host_spikes, host_counts):
+    """`Stats` with labels in the place of numbers; n_spikes and n_synops are (n_samples, n_layers)."""
+    labels = emulator.program.layers
+    neuron_spikes = {label: emulator.layer_counts(counts, k) for k, label in enumerate(labels)}
+    return Stats(
+        spikes={**host_spikes, **{label: n_spikes[:, k] for k, label in enumerate(labels)}},
+        neuron_spikes={**host_counts, **neuron_spikes},
+        synops={label: n_synops[:, k] for k, label in enumerate(labels)},
+        input_spikes_max=int(input_spikes_max),
+        overflows={label: int(overflows[k]) for k, label in enumerate(labels)},
+    )

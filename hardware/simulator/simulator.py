@@ -1,0 +1,350 @@
+"""`Simulator`: nengo_loihi.Simulator's calls and NengoDL's ``predict``, on the target that is asked for."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Dict, Optional
+
+import nengo
+import numpy as np
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder.fastbuild import fast_model
+from cotrain.hardware.compiler.compile import (
+    build_errors,
+    fresh_runner,
+    host_links,
+    learned_weights,
+    program_from_model,
+    reference_interface,
+    set_interface,
+)
+from cotrain.hardware.emulator.emulator import Emulator, warm_up
+from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
+from cotrain.hardware.simulator.interface import FastInterface
+from cotrain.hardware.simulator.predict import BatchRunner, Stats, chip_stats
+from nengo.exceptions import SimulatorClosed
+
+TARGETS = ("emulator", "reference", "loihi")
+
+
+class Simulator:
+    """Run a network on Loihi or on an emulator of it.
+
+    Parameters
+    ----------
+    net : nengo.Network
+    target : {"emulator", "reference", "loihi"}
+        The fast emulator, nengo-loihi's own, or the board (needs NxSDK). All three run the same integers.
+    seed : int
+        Of the chip's noise (the network's own seed decides everything that is built).
+    progress : bool
+        Show progress and the time left during `predict`, on stderr.
+    dt_s : float
+        Step length in seconds.
+    remove_passthrough : bool
+        As in `nengo_loihi.Simulator`.
+    threads : int, optional
+        Cores used by `predict`; all by default.
+
+    Attributes
+    ----------
+    data : mapping {nengo.Probe: (n_steps, size) array}
+        What probes recorded during `run` and `run_steps`.
+    stats : Stats
+        Spikes, synaptic operations and overflows of the last `predict` or since the start of `run_steps` (target
+        "emulator").
+    program : Program
+        The compiled network (target "emulator").
+
+    Raises
+    ------
+    UnsupportedError
+        On-chip learning with target "emulator".
+    MissingError
+        Target "loihi" without NxSDK.
+    """
+
+    def __init__(
+        self,
+        net: nengo.Network,
+        target: str,
+        seed: int = 0,
+        progress: bool = False,
+        *,
+        dt_s: float = 0.001,
+        remove_passthrough: bool = True,
+        threads: Optional[int] = None,
+    ):
+        self.closed = True
+        if target not in TARGETS:
+            raise InputError(f"target {target!r}: choose one of {', '.join(TARGETS)}")
+        if not isinstance(net, nengo.Network):
+            raise InputError(f"network: expected a nengo.Network, got {type(net).__name__}")
+        nengo_loihi = import_nengo_loihi()
+        if target == "loihi" and not import_nengo_loihi("hardware").HAS_NXSDK:
+            raise MissingError("target 'loihi' needs Intel's NxSDK, which is not installed; use target='emulator'")
+        self.net, self.target, self.seed, self.progress, self.threads = net, target, seed, progress, threads
+        compiling = threading.Thread(target=warm_up)
+        if target == "emulator":
+            compiling.start()
+        # its emulator starts by filling integer arrays with NaN
+        with build_errors(), np.errstate(invalid="ignore"):
+            self._sim = nengo_loihi.Simulator(
+                net,
+                dt=dt_s,
+                model=fast_model(dt_s, f"{net}, dt={dt_s:f}") if target == "emulator" else None,
+                seed=seed,
+                target="loihi" if target == "loihi" else "sim",
+                remove_passthrough=remove_passthrough,
+            )
+        if target == "emulator":
+            compiling.join()
+        self.program = self.emulator = None
+        if target == "emulator":
+            try:
+                self.program = program_from_model(self._sim.model)
+                self.emulator = Emulator(self.program)
+            except BaseException:
+                self._sim.close()
+                raise
+            self._start_over()
+        self._runners: Dict[tuple, BatchRunner] = {}
+        self._stats: Optional[Stats] = None
+        self.closed = False
+
+    # --- nengo_loihi.Simulator's calls
+
+    def __enter__(self) -> Simulator:
+        self._sim.__enter__()
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback) -> None:
+        self._sim.__exit__(exc_type, exc_value, traceback)
+        self.closed = True
+
+    def close(self) -> None:
+        """Free what the simulator holds; `data` and `stats` stay."""
+        self._sim.close()
+        self.closed = True
+
+    @property
+    def data(self):
+        return self._sim.data
+
+    @property
+    def model(self):
+        """The built `nengo_loihi.builder.Model`."""
+        return self._sim.model
+
+    @property
+    def dt(self) -> float:
+        return self._sim.dt
+
+    @property
+    def n_steps(self) -> int:
+        return self._sim.n_steps
+
+    @property
+    def time(self) -> float:
+        return self._sim.time
+
+    def run(self, time_in_seconds: float) -> None:
+        """Simulate for a length of time, rounded to whole steps."""
+        self._sim.run(time_in_seconds)
+        self._stats = None
+
+    def run_steps(self, steps: int) -> None:
+        """Simulate for a number of steps; probes continue in `data`."""
+        self._sim.run_steps(steps)
+        self._stats = None
+
+    def step(self) -> None:
+        """Simulate one step."""
+        self.run_steps(1)
+
+    def trange(self, sample_every: Optional[float] = None) -> np.ndarray:
+        """Times of the recorded steps, in seconds."""
+        return self._sim.trange(sample_every=sample_every)
+
+    def clear_probes(self) -> None:
+        """Forget what `data` holds."""
+        self._sim.clear_probes()
+
+    def reset(self) -> None:
+        """Go back to the state of a new simulator. (nengo_loihi.Simulator does not have this.)"""
+        self._open()
+        if self.target == "loihi":
+            raise UnsupportedError("reset: the board cannot be reset; make a new Simulator")
+        self._start_over()
+        self._stats = None
+
+    def _open(self) -> None:
+        if self.closed:
+            raise SimulatorClosed("the simulator is closed; make a new one")
+
+    def _start_over(self) -> None:
+        if self.target == "emulator":
+            interface = FastInterface(self._sim.model, self.seed, self.emulator)
+        else:
+            interface = reference_interface(self._sim, self.seed)
+        if self._sim.n_steps:
+            fresh_runner(self._sim, interface)
+        else:
+            set_interface(self._sim, interface)
+
+    @property
+    def stats(self) -> Stats:
+        if self.target != "emulator":
+            raise UnsupportedError(f"stats: target {self.target!r} does not count; use target='emulator'")
+        if self._stats is None:
+            chip = self._sim.sims["emulator"]
+            self._stats = chip_stats(
+                self.emulator, chip.n_spikes[None], chip.n_synops[None], chip.overflows.sum(axis=1), chip.counts,
+                max(chip.input_spikes.values(), default=0), {}, {},
+            )  # fmt: skip
+        return self._stats
+
+    # --- NengoDL's
+
+    def predict(
+        self, inputs: Dict[nengo.Node, np.ndarray], n_steps: int, last_steps: Optional[int] = None
+    ) -> Dict[nengo.Probe, np.ndarray]:
+        """Run many samples, each from rest.
+
+        Parameters
+        ----------
+        inputs : dict of {nengo.Node: array}
+            (n_samples, n_steps, size), or (n_samples, 1, size) for values that stay the same. Nodes without values
+            keep their own output.
+        n_steps : int
+        last_steps : int, optional
+            Keep only this many steps at the end; all by default.
+
+        Returns
+        -------
+        dict of {nengo.Probe: (n_samples, n_steps, size) array}
+            For each sample, to the last bit, what a fresh nengo_loihi.Simulator returns for that input.
+
+        Raises
+        ------
+        InputError
+            A node, shape, type or value that is not allowed; a result too large for memory.
+        """
+        self._open()
+        if not isinstance(n_steps, (int, np.integer)) or n_steps < 1:
+            raise InputError(f"n_steps: expected a whole number of at least 1, got {n_steps!r}")
+        if last_steps is not None and not 1 <= last_steps <= n_steps:
+            raise InputError(f"last_steps: expected 1 to n_steps ({n_steps}), got {last_steps}")
+        values = _checked(self.net, inputs, n_steps)
+        n_samples = len(next(iter(values.values()))) if values else 1
+        report = Progress(n_samples) if self.progress else None
+        if self.target == "emulator":
+            runner = self._runner(values)
+            out, self._stats = runner.run(
+                values, n_samples, n_steps, last_steps, self.net.all_probes, report, self.threads
+            )
+            return out
+        if self.target == "loihi":
+            raise UnsupportedError("predict: the board runs one sample at a time; use run_steps")
+        return self._predict_reference(values, n_samples, n_steps, last_steps, report)
+
+    def _runner(self, values) -> BatchRunner:
+        key = tuple((id(node), x.shape[1] == 1) for node, x in values.items())
+        if key not in self._runners:
+            links = host_links(self._sim)
+            feeds = {node: x.shape[1] == 1 for node, x in values.items()}
+            for node in feeds:
+                if not any(s is not None and node in s.model.params for s in (links.host_pre, links.host)):
+                    raise InputError(f"{node}: reaches neither the chip nor a probe; it cannot be given")
+            labels = {e: e.label or f"host{i}" for i, e in enumerate(self.net.all_ensembles) if e.neuron_type.spiking}
+            on_chip = set(self._sim.model.params)
+            labels = {e: label for e, label in labels.items() if e not in on_chip}
+            self._runners[key] = BatchRunner(self.emulator, links, feeds, labels, self.seed)
+        return self._runners[key]
+
+    def _predict_reference(self, values, n_samples, n_steps, last_steps, report):
+        sim = self._sim
+        learned = learned_weights(sim.model)
+        initial = [w.copy() for w in learned]
+        out = {}
+        for i in range(n_samples):
+            for w, start in zip(learned, initial):
+                w[...] = start
+            fresh_runner(sim, reference_interface(sim, self.seed))
+            for node, x in values.items():
+                _feed(sim, node, x[i])
+            sim.run_steps(n_steps)
+            for probe in self.net.all_probes:
+                out.setdefault(probe, []).append(np.array(sim.data[probe])[-(last_steps or n_steps) :])
+            if report is not None:
+                report(i + 1, n_samples)
+        for w, start in zip(learned, initial):
+            w[...] = start
+        fresh_runner(sim, reference_interface(sim, self.seed))
+        return {probe: np.stack(samples) for probe, samples in out.items()}
+
+
+def _feed(sim, node, values) -> None:
+    """Let a node of a `nengo_loihi.Simulator` that was just made fresh output `values` (1 or n_steps, size)."""
+    for host in (sim.sims.get("host_pre"), sim.sims.get("host")):
+        if host is not None and node in host.model.params:
+            sig = host.model.sig[node]["out"]
+            kept = [f for f, op in zip(host._steps, host.step_order) if sig.base not in {s.base for s in op.sets}]
+            host._steps = [_writer(host.signals[sig], values)] + kept
+
+
+def _writer(target, values):
+    target.setflags(write=True)
+    rows = iter(values)
+
+    def write():
+        row = next(rows, None)
+        if row is not None:
+            target[...] = row
+
+    return write
+
+
+def _checked(net, inputs, n_steps) -> Dict[nengo.Node, np.ndarray]:
+    """Inputs as float64 arrays."""
+    nodes = set(net.all_nodes)
+    values, n_samples = {}, None
+    for node, x in inputs.items():
+        if node not in nodes:
+            raise InputError(f"{node}: not a node of this network; give one of {', '.join(map(str, net.all_nodes))}")
+        if any(conn.post_obj is node for conn in net.all_connections):
+            raise InputError(f"{node}: gets its values from connections; give a node without incoming connections")
+        x = np.asarray(x)
+        if x.dtype.kind not in "fiub":
+            raise InputError(f"{node}: expected numbers, got dtype {x.dtype}")
+        steps = f"1 or {n_steps}" if n_steps > 1 else "1"
+        if x.ndim != 3 or x.shape[1] not in (1, n_steps) or x.shape[2] != node.size_out:
+            raise InputError(f"{node}: expected shape (n_samples, {steps}, {node.size_out}), got {x.shape}")
+        if n_samples is not None and len(x) != n_samples:
+            raise InputError(f"{node}: {len(x)} samples, but {n_samples} for the other inputs")
+        if len(x) == 0:
+            raise InputError(f"{node}: no samples")
+        x = x.astype(np.float64)
+        if not np.isfinite(x).all():
+            bad = np.argwhere(~np.isfinite(x))[0]
+            raise InputError(f"{node}: value {x[tuple(bad)]} in sample {bad[0]}, step {bad[1]}, element {bad[2]}")
+        values[node], n_samples = x, len(x)
+    return values
+
+
+class Progress:
+    """Prints samples done and the time left, on one line of stderr."""
+
+    def __init__(self, n_samples: int, every_s: float = 0.5):
+        self.start, self.last, self.every_s, self.n_samples = time.monotonic(), 0.0, every_s, n_samples
+
+    def __call__(self, done: int, n_samples: int) -> None:
+        now = time.monotonic()
+        if now - self.last < self.every_s and done < n_samples:
+            return
+        self.last = now
+        left = (now - self.start) * (n_samples - done) / max(done, 1)
+        end = "\n" if done == n_samples else ""
+        print(f"\r{done}/{n_samples} samples, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)

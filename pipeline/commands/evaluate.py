@@ -1,0 +1,97 @@
+"""``cotrain evaluate``: score parameters on a data set without a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline import datasets
+from cotrain.pipeline.datasets.constant import constant_predictor
+from cotrain.pipeline.evaluation.evaluate import Kept, check_models, evaluate
+from cotrain.pipeline.experiment import Experiment
+from cotrain.pipeline.networks import spec_for
+from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.runs.parameters import from_package, from_runs
+
+
+def run(
+    experiment: Experiment,
+    data: Path,
+    runs: Path,
+    split: str,
+    models: tuple[str, ...] | None,
+    source: str,
+    limit: int,
+    json_path: Path,
+    say=print,
+) -> None:
+    """Score and write `json_path`.
+
+    Parameters
+    ----------
+    split : {"test", "all"}
+    models : tuple of str, optional
+        Rows to run; the experiment's by default.
+    source : {"pretrained", "run"}
+        Where the parameters come from.
+    limit : int
+        First samples only; 0 for all.
+
+    Raises
+    ------
+    InputError, MissingError, CorruptError, OutputError
+    """
+    if limit < 0:
+        raise InputError(f"--limit is {limit}; expected the number of samples, or 0 for all")
+    if not json_path.resolve().parent.is_dir():
+        raise InputError(f"--json {json_path}: the folder {json_path.resolve().parent} does not exist; make it first")
+    if models is not None:
+        experiment = dataclasses.replace(
+            experiment, deploy=dataclasses.replace(experiment.deploy, models=check_models(models))
+        )
+    found = from_package(experiment) if source == "pretrained" else from_runs(experiment, runs)
+    everything = datasets.load_for(experiment.data, data, runs / "data")
+    for rejected in everything.rejected:
+        say(f"  not used: {rejected}")
+    scored = everything.subset(split).take(limit or None)
+    constant = found.constant
+    if constant is None:
+        constant = constant_predictor(everything.subset("train"))
+    spec = spec_for(experiment.network, everything.image_shape)
+    say(
+        f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, "
+        f"parameters: {found.source}"
+    )
+    kept = Kept(
+        json_path.with_name(f".{json_path.name}.{artifacts.ROWS}"), _key(experiment, found.params, constant, scored)
+    )
+    result = evaluate(experiment, spec, found.params, constant, scored, say=say, kept=kept)
+    result.metrics["split"] = split
+    result.metrics["parameters"] = found.source
+    result.metrics["dataset"] = describe(everything, len(scored))
+    artifacts.write_json(json_path, result.metrics)
+    kept.remove()
+    say(f"evaluate {experiment.name}: wrote {json_path}")
+
+
+def _key(experiment: Experiment, params: dict, constant, scored: datasets.Dataset) -> str:
+    """Stands for everything that a row is a function of."""
+    arrays = {f"{kind}/{name}": value for kind, part in params.items() for name, value in part.items()}
+    arrays.update(
+        constant=constant, images=scored.images, targets=scored.targets, names=scored.names, groups=scored.groups
+    )
+    settings = experiment.resolved("data", "network", "neurons", "finetune", "quantize", "deploy")
+    return artifacts.json_digest([settings, artifacts.arrays_digest(arrays)])
+
+
+def describe(dataset: datasets.Dataset, n_scored: int) -> dict:
+    """Counts and rejects for metrics.json."""
+    counts = {f"n_{split}": int((dataset.split == split).sum()) for split in datasets.SPLITS}
+    return {
+        "name": dataset.name,
+        "n_total": len(dataset),
+        **counts,
+        "n_scored": n_scored,
+        "rejected": [{"name": r.name, "path": r.path, "reason": r.reason} for r in dataset.rejected],
+    }

@@ -1,0 +1,131 @@
+"""``cotrain verify``, and what came back from the lab as one more row of the comparison: loihi-board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.evaluation.synops import fan_out
+from cotrain.pipeline.evaluation.tally import predictions
+from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz, score
+from cotrain.pipeline.networks import NetworkSpec, decode
+from cotrain.pipeline.runs import artifacts
+
+MODEL = "loihi-board"
+
+
+def row_file(runs: Path, experiment: str) -> Path:
+    """Where the row of an experiment lies."""
+    return runs / experiment / "board" / artifacts.BOARD
+
+
+def verify(bundle: Path, results: Path | None, runs: Path, say=print) -> bool:
+    """Check a bundle; given results of a board, compare them and write the row.
+
+    Returns
+    -------
+    bool
+        Whether every value and every spike is what is expected.
+
+    Raises
+    ------
+    MissingError, CorruptError, InputError
+        As `hardware.bundle.verify.verify`.
+    """
+    from cotrain.hardware.bundle.verify import verify as check
+
+    checked = check(bundle, results, say=say)
+    if results is None:
+        return checked.equal
+    experiment = checked.manifest["experiment"]
+    if checked.results["target"] != "loihi":
+        say(f"no {MODEL} row: these results are of target {checked.results['target']}, not of a board")
+        return checked.equal
+    deploy = runs / experiment / "deploy"
+    if not (deploy / artifacts.PREDICTIONS).is_file():
+        say(f"no {MODEL} row: {deploy} has no {artifacts.PREDICTIONS}; first run: cotrain deploy {experiment}")
+        return checked.equal
+    scored, metrics = (
+        artifacts.read_npz(deploy / artifacts.PREDICTIONS),
+        artifacts.read_json(deploy / artifacts.METRICS),
+    )
+    row = board_row(checked, scored, metrics)
+    artifacts.write_json(row_file(runs, experiment), row)
+    say(f"{MODEL} row in {row_file(runs, experiment)}; put it into the report: cotrain report {experiment} --force")
+    return checked.equal
+
+
+def board_row(checked, scored: dict[str, np.ndarray], metrics: dict[str, Any]) -> dict[str, Any]:
+    """The row of metrics.json for what a board gave.
+
+    Parameters
+    ----------
+    checked : hardware.bundle.verify.Verified
+    scored : dict
+        predictions.npz of the deploy stage: true targets by sample.
+    metrics : dict
+        Its metrics.json.
+
+    Raises
+    ------
+    InputError
+        A sample of the bundle is not among those that were scored.
+    """
+    description, task = checked.description, metrics["task"]
+    spec = NetworkSpec.from_dict(description["network"]["spec"])
+    at = {str(name): i for i, name in enumerate(scored["names"])}
+    missing = [name for name in checked.outputs if name not in at]
+    if missing:
+        raise InputError(
+            f"sample {missing[0]} of the bundle was not scored by the deploy stage; "
+            f"run: cotrain deploy {metrics['experiment']} on all samples, then verify again"
+        )
+    chosen = [at[name] for name in checked.outputs]
+
+    def values(outputs):
+        decoded = decode(spec, np.stack(list(outputs.values()))[:, np.newaxis])
+        return score(task, predictions(task, decoded), scored["targets"][chosen], scored["groups"][chosen])
+
+    found = values(checked.outputs)
+    n_steps, dt_s = description["n_steps"], description["dt_s"]
+    layers = _layers(checked, spec, n_steps, dt_s)
+    total = sum(layer["spikes_per_inference"] for layer in layers) if layers else None
+    return {
+        "model": MODEL,
+        "value": float(found.mean()),
+        "ci95": list(bootstrap_ci(found)),
+        "n_samples": len(chosen),
+        "emulator_value": float(values(checked.expected).mean()),  # on the same samples
+        "mean_rate_hz": mean_rate_hz(total, spec.n_neurons, n_steps, dt_s) if layers else None,
+        "spikes_per_inference": total,
+        "synops_per_inference": sum(layer["synops_per_inference"] for layer in layers) if layers else None,
+        "seconds": None,
+        "layers": layers,
+        "comparison": checked.comparison.to_dict(),
+        "energy": checked.results.get("energy"),
+        "ran_on": checked.results["ran_on"],
+        "bundle": checked.manifest["digest"],
+    }
+
+
+def _layers(checked, spec: NetworkSpec, n_steps: int, dt_s: float) -> list[dict[str, Any]]:
+    """Layers of the row, from the samples in which each was counted; none at all if one was never counted."""
+    if any(name not in checked.spikes for name in (layer.name for layer in spec.layers)):
+        return []
+    rows, arriving = [], 0.0
+    for i, layer in enumerate(spec.layers):
+        mean = checked.spikes[layer.name]  # per neuron and sample
+        spikes = float(mean.sum())
+        rows.append({
+            "name": layer.name,
+            "neurons": layer.n_neurons,
+            "on_chip": i > 0,
+            "spikes_per_inference": spikes,
+            "mean_rate_hz": mean_rate_hz(spikes, layer.n_neurons, n_steps, dt_s),
+            "synops_per_inference": arriving,
+        })  # fmt: skip
+        if i + 1 < len(spec.layers):
+            arriving = float(mean @ fan_out(spec.layers[i + 1]))
+    return rows

@@ -1,0 +1,195 @@
+"""The comparison: every model of an experiment on the same samples."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from cotrain.hardware.errors import InputError
+from cotrain.hardware.progress import Progress, duration
+from cotrain.pipeline.datasets import Dataset
+from cotrain.pipeline.datasets.augment import shifted
+from cotrain.pipeline.datasets.constant import predict_constant
+from cotrain.pipeline.evaluation import models
+from cotrain.pipeline.evaluation.kept import Kept
+from cotrain.pipeline.evaluation.tally import Tally, agreement, as_target, skipped
+from cotrain.pipeline.experiment import Experiment, nearest
+from cotrain.pipeline.networks import NetworkSpec, Params
+
+__all__ = ["MODELS", "METRIC", "Evaluation", "Kept", "evaluate", "check_models"]
+
+MODELS = ("constant", "ann", "converted", "hybrid", "loihi-converted", "loihi-hybrid")
+METRIC = {"boxes": "iou", "masks": "dice"}
+SCHEMA = 1
+
+
+@dataclass
+class Evaluation:
+    """What `evaluate` found; the keys of `predictions` and `rates` are those of the files."""
+
+    metrics: dict[str, Any]
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    rates: dict[str, np.ndarray] = field(default_factory=dict)
+    trajectory: dict[str, Any] = field(default_factory=dict)
+
+
+def check_models(names) -> tuple[str, ...]:
+    """The rows to run, in their order; InputError for an unknown one."""
+    for name in names:
+        if name not in MODELS:
+            raise InputError(f"unknown model {name!r}{nearest(name, list(MODELS))}; there are {', '.join(MODELS)}")
+    return tuple(name for name in MODELS if name in names)
+
+
+def evaluate(
+    experiment: Experiment,
+    spec: NetworkSpec,
+    params: dict[str, Params],
+    constant: np.ndarray,
+    dataset: Dataset,
+    say=print,
+    kept: Kept | None = None,
+) -> Evaluation:
+    """Score the models of ``experiment.deploy.models`` on `dataset`.
+
+    Parameters
+    ----------
+    params : dict
+        "ann" and "hybrid" parameters. A model whose parameters are not there is reported as skipped.
+    constant : ndarray
+        What `constant_predictor` found on the training split.
+    dataset : Dataset
+        The samples to score, all of them.
+    kept : Kept, optional
+        Where the state of the rows is kept; what is there is not run again. The caller removes it.
+
+    Returns
+    -------
+    Evaluation
+    """
+    wanted = check_models(experiment.deploy.models)
+    runner = _Runner(experiment, spec, params, constant, kept, say)
+    result = Evaluation({})
+    rows, rates, curves, spike_curves, shifted_rows = [], {}, {}, {}, []
+    moved = (
+        shifted(dataset, experiment.data.shift_fraction, experiment.data.shift_seed)
+        if dataset.task == "boxes"
+        else None
+    )
+    started, n_done = time.perf_counter(), 0
+    for model in MODELS:
+        if model not in wanted or not runner.can(model):
+            reason = "not asked for (deploy.models)" if model not in wanted else "no parameters for it"
+            rows.append(skipped(model, reason))
+            continue
+        (tally, *others), extra, seconds = runner.run(model, [dataset] if moved is None else [dataset, moved])
+        rows.append({**tally.row(model, seconds), **extra})
+        result.predictions[f"{model}/prediction"] = tally.prediction
+        result.predictions[f"{model}/group_values"] = tally.group_scores()
+        rates[model] = tally.rates_hz()
+        if tally.curve_steps:
+            curves[model] = tally.curve_values()
+            result.trajectory["n_steps"] = tally.curve_steps
+        if tally.step_spikes.any():
+            cumulative = np.cumsum(tally.step_spikes) / len(dataset)
+            spike_curves[model] = [float(cumulative[step - 1]) for step in tally.curve_steps]
+        if moved is not None:
+            row = others[0].row(model, 0)
+            shifted_rows.append({key: row[key] for key in ("model", "value", "ci95", "mean_rate_hz")})
+        n_done += 1
+        say(f"  {_line(rows[-1], METRIC[dataset.task])}")
+    if not n_done:
+        raise InputError("none of the models could be run; give parameters, or name others with --models")
+    result.trajectory.update(models=curves, spikes=spike_curves)
+    result.predictions.update(
+        names=dataset.names, groups=dataset.groups, group_names=np.unique(dataset.groups),
+        images=np.rint(dataset.images[..., 0] * 255).astype(np.uint8),
+        targets=as_target(dataset.task, dataset.targets),
+    )  # fmt: skip
+    result.rates = {f"{model}/{layer}": values for model, layers in rates.items() for layer, values in layers.items()}
+    result.metrics = {
+        "schema": SCHEMA,
+        "experiment": experiment.name,
+        "task": dataset.task,
+        "metric": METRIC[dataset.task],
+        "dt_s": experiment.dt_s,
+        "n_samples": len(dataset),
+        "n_groups": len(np.unique(dataset.groups)),
+        "n_steps": experiment.finetune.n_steps,
+        "readout_steps": experiment.finetune.readout_steps,
+        "target": experiment.deploy.target,
+        "rows": rows,
+        "protocols": {},
+        "agreement": {
+            kind: agreement(rates[kind], rates[f"loihi-{kind}"])
+            for kind in ("converted", "hybrid")
+            if kind in rates and f"loihi-{kind}" in rates
+        },
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    if moved is not None:
+        result.metrics["protocols"]["shifted"] = {
+            "shift_fraction": experiment.data.shift_fraction,
+            "shift_seed": experiment.data.shift_seed,
+            "rows": shifted_rows,
+        }
+    return result
+
+
+class _Runner:
+    """Builds each model once and runs it on every data set that is asked for."""
+
+    def __init__(self, experiment, spec, params, constant, kept, say):
+        self.experiment, self.spec, self.params, self.constant = experiment, spec, params, constant
+        self.kept, self.say = kept, say
+
+    def can(self, model: str) -> bool:
+        return model == "constant" or self._kind(model) in self.params
+
+    @staticmethod
+    def _kind(model: str) -> str:
+        return "hybrid" if model.endswith("hybrid") else "ann"
+
+    def run(self, model: str, sets: list[Dataset]) -> tuple[list[Tally], dict[str, Any], float]:
+        """One tally a data set, what else a row of this model tells, and seconds."""
+        started = time.perf_counter()
+        steps = 1 if model in ("constant", "ann") else self.experiment.finetune.n_steps
+        tallies = [Tally(self.experiment, self.spec, dataset, steps) for dataset in sets]
+        if model == "constant":
+            for tally in tallies:
+                tally.final.append(as_target(tally.dataset.task, predict_constant(self.constant, tally.dataset)))
+            return tallies, {}, time.perf_counter() - started
+        facts = (self.kept and self.kept.load(model, tallies)) or {"extra": {}, "seconds": 0.0}
+        n_done, n_samples = sum(tally.n_done for tally in tallies), sum(len(dataset) for dataset in sets)
+        if n_done:
+            self.say(f"  {model}: going on after {n_done} of {n_samples} samples")
+        if n_done == n_samples:
+            return tallies, facts["extra"], facts["seconds"]
+        before = facts["seconds"]
+        with (
+            self._open(model, facts["extra"]) as opened,
+            Progress(f"{model} on {n_samples} samples", n_samples, done=n_done) as progress,
+        ):
+            for tally in tallies:
+                for batch in opened.run(tally.dataset.images[tally.n_done :]):
+                    tally.add(batch)
+                    progress.advance(len(batch.readout))
+                    facts = {"extra": opened.extra, "seconds": before + time.perf_counter() - started}
+                    if self.kept:
+                        self.kept.save(model, tallies, facts)
+        return tallies, facts["extra"], facts["seconds"]
+
+    def _open(self, model: str, extra: dict[str, Any]):
+        params = self.params[self._kind(model)]
+        if model.startswith("loihi-"):
+            return models.LoihiModel(self.experiment, self.spec, params, self.experiment.deploy.target, extra)
+        return models.NengoDLModel(self.experiment, self.spec, params, "ann" if model == "ann" else "hybrid")
+
+
+def _line(row: dict[str, Any], metric: str) -> str:
+    text = f"{row['model']:<16} {metric} {row['value']:.4f} [{row['ci95'][0]:.4f}, {row['ci95'][1]:.4f}]"
+    if row["mean_rate_hz"] is not None:
+        text += f"  {row['mean_rate_hz']:6.1f} Hz  {row['spikes_per_inference']:,.0f} spikes"
+    return f"{text}  ({duration(row['seconds'])})"

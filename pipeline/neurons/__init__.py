@@ -1,0 +1,1 @@
+"""One neuron, its equations once: for NengoDL, training and tests."""

@@ -1,0 +1,84 @@
+"""Which neurons each phase of a network uses.
+
+A layer's input ``x = kernel * activity + bias`` is in units of activation. The neuron sees the current
+``J = gain x + rest`` and emits spikes of amplitude ``1 / rate_scale_hz`` per second, so that in every phase and for
+either kind of neuron x = 0 gives no spikes and x = 1 gives `rate_scale_hz` spikes a second, an activation of 1:
+
+    rectified   J = rate_scale_hz x            (a rectified linear neuron fires at J Hz)
+    lif         J = 1 + x / expm1((1 / rate_scale_hz - tau_ref) / tau_rc)     (the LIF rate curve solved for J)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import nengo
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.errors import InputError
+from nengo.dists import Choice
+
+PHASES = ("ann", "hybrid", "spiking", "loihi")
+
+
+@dataclass(frozen=True)
+class LayerNeurons:
+    """The neurons of every layer of one phase."""
+
+    neuron_type: nengo.neurons.NeuronType
+    gain: float  # current per unit of activation
+    rest: float  # current at activation 0
+
+
+def neurons_for(settings, phase: str) -> LayerNeurons:
+    """The neurons of a phase.
+
+    Parameters
+    ----------
+    settings : pipeline.experiment.NeuronSettings
+        `kind`, `rate_curve`, `tau_rc_s`, `tau_ref_s`, `smoothing`, `rate_scale_hz`.
+    phase : str
+        "ann": rates (training in NengoDL); "hybrid": spikes forward, rate gradients backward (fine-tuning in NengoDL);
+        "spiking": the same spikes without gradients (NengoDL or Nengo; the chip's dynamics if `rate_curve` is
+        "loihi"); "loihi": the chip's dynamics always.
+
+    Raises
+    ------
+    InputError
+        Unknown phase, or a `rate_scale_hz` that a LIF neuron with that refractory time cannot reach.
+    """
+    if phase not in PHASES:
+        raise InputError(f"phase is {phase!r}; expected one of {', '.join(PHASES)}")
+    gain, rest = _current(settings)
+    return LayerNeurons(_neuron_type(settings, phase), gain, rest)
+
+
+def _current(settings):
+    if settings.kind == "rectified":
+        return settings.rate_scale_hz, 0.0
+    period_s = 1.0 / settings.rate_scale_hz
+    if period_s <= settings.tau_ref_s:
+        raise InputError(
+            f"neurons.rate_scale_hz is {settings.rate_scale_hz:g}; a LIF neuron with tau_ref_s {settings.tau_ref_s:g} "
+            f"stays below {1 / settings.tau_ref_s:g} Hz"
+        )
+    return 1.0 / math.expm1((period_s - settings.tau_ref_s) / settings.tau_rc_s), 1.0
+
+
+def _neuron_type(settings, phase: str) -> nengo.neurons.NeuronType:
+    amplitude = 1.0 / settings.rate_scale_hz
+    lif = {"tau_rc": settings.tau_rc_s, "tau_ref": settings.tau_ref_s, "amplitude": amplitude}
+    on_chip = settings.rate_curve == "loihi" or phase == "loihi"
+    if phase in ("ann", "hybrid"):
+        from cotrain.pipeline.neurons import nengo_types as neurons  # TensorFlow
+
+        return neurons.trainable_type(settings.kind, on_chip, phase, settings.smoothing, lif)
+    if on_chip:
+        loihi = import_nengo_loihi("neurons")
+        if settings.kind == "lif":
+            return loihi.LoihiLIF(**lif)
+        return loihi.LoihiSpikingRectifiedLinear(amplitude=amplitude)
+    at_rest = {"voltage": Choice([0])}  # as on the chip; Nengo's default is a random voltage
+    if settings.kind == "lif":
+        return nengo.LIF(initial_state=at_rest, **lif)
+    return nengo.SpikingRectifiedLinear(amplitude=amplitude, initial_state=at_rest)

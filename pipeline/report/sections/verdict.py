@@ -1,0 +1,209 @@
+"""What the comparison says: points lost or won at each step, and the paper's figures beside ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from cotrain.pipeline.metrics import bootstrap_ci
+from cotrain.pipeline.report import text
+
+MODELS = {
+    "constant": "best prediction that ignores the image",
+    "ann": "rates, NengoDL",
+    "converted": "ANN's parameters, spiking, NengoDL",
+    "hybrid": "fine-tuned with spikes, NengoDL",
+    "loihi-converted": "converted, integers, emulated Loihi",
+    "loihi-hybrid": "hybrid, integers, emulated Loihi",
+    "loihi-board": "hybrid, Loihi board",
+}
+METRIC_NAMES = {"iou": "IoU", "dice": "Dice"}
+CHIP_FIRST = ("loihi-hybrid", "loihi-converted", "hybrid", "converted", "ann")  # the row a verdict is about
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What the ICASSP 2023 paper reports for one network."""
+
+    data: str
+    dataset: str  # our name of the same data set, "" where we have another
+    metric: str
+    values: dict[str, tuple[float, float | None]]  # model -> (score, mean rate in Hz)
+
+
+PAPER_TITLE = "Joint ANN-SNN co-training for object localization and image segmentation, ICASSP 2023"
+PAPER = {
+    "locnet": Paper(
+        "Caltech-101 aeroplanes", "caltech101-airplanes", "iou",
+        {"ann": (0.8945, None), "converted": (0.7431, 174.6), "hybrid": (0.8253, 137.5)},
+    ),
+    "cae": Paper(
+        "hippocampus in MRI of ADNI", "", "dice",
+        {"ann": (0.8221, None), "converted": (0.4859, 708.0), "hybrid": (0.7648, 731.0)},
+    ),
+}  # fmt: skip
+
+# (key, from, to, what happens between the two)
+STEPS = (
+    ("conversion", "ann", "converted", "conversion to spikes"),
+    ("hybrid", "converted", "hybrid", "hybrid fine-tuning"),
+    ("chip-converted", "converted", "loihi-converted", "chip, converted network"),
+    ("chip", "hybrid", "loihi-hybrid", "chip, hybrid network"),
+    ("total", "ann", "loihi-hybrid", "ANN to chip, all together"),
+)
+
+
+def metric_name(metric: str) -> str:
+    return METRIC_NAMES.get(metric, metric)
+
+
+def chip_step_name(settings: dict[str, Any]) -> str:
+    """What can differ between NengoDL and the chip: the dynamics only where NengoDL did not run the chip's."""
+    if settings.get("neurons", {}).get("rate_curve") == "loihi":
+        return "quantisation (NengoDL already runs the chip's neuron dynamics)"
+    return "quantisation and the chip's neuron dynamics"
+
+
+def paper_for(network: str, dataset: str) -> dict[str, Any] | None:
+    """The paper's figures for a network, and whether they were measured on the same data."""
+    paper = PAPER.get(network)
+    if paper is None:
+        return None
+    return {
+        "title": PAPER_TITLE,
+        "data": paper.data,
+        "same_data": bool(paper.dataset) and dataset == paper.dataset,
+        "rows": {m: {"value": v, "mean_rate_hz": r} for m, (v, r) in paper.values.items()},
+    }
+
+
+def run_rows(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rows that were run, by model."""
+    return {row["model"]: row for row in metrics["rows"] if not row.get("skipped")}
+
+
+def steps(metrics: dict[str, Any], predictions: dict[str, np.ndarray], seed: int = 0) -> list[dict[str, Any]]:
+    """Difference of scores at each step.
+
+    The interval is the paired bootstrap over groups (the same images or volumes under both models), which is narrower
+    and fairer than the difference of two intervals.
+    """
+    rows = run_rows(metrics)
+    found = []
+    for key, before, after, what in STEPS:
+        step = {"step": key, "from": before, "to": after, "what": what}
+        missing = [m for m in (before, after) if m not in rows]
+        if missing:
+            found.append({**step, "difference": None, "ci95": None, "skipped": f"{' and '.join(missing)} not run"})
+            continue
+        step["difference"] = rows[after]["value"] - rows[before]["value"]
+        step["ci95"] = _paired(predictions, before, after, seed)
+        found.append(step)
+    return found
+
+
+def _paired(predictions, before: str, after: str, seed: int) -> list[float] | None:
+    a, b = (predictions.get(f"{model}/group_values") for model in (before, after))
+    return None if a is None or b is None else list(bootstrap_ci(b - a, seed=seed))
+
+
+def sentences(document: dict[str, Any]) -> list[str]:
+    """The verdict, most important first."""
+    metrics, by_step = document["metrics"], {s["step"]: s for s in document["steps"]}
+    rows, name = run_rows(metrics), metric_name(metrics["metric"])
+    found = []
+    total = by_step["total"]
+    if total.get("skipped"):
+        last = next((m for m in CHIP_FIRST if m in rows), None)
+        reasons = "; ".join(f"{r['model']}: {r['skipped']}" for r in metrics["rows"] if r.get("skipped"))
+        reached = f"The last row that was run is {last} with {name} {text.score(rows[last]['value'])}. " if last else ""
+        found.append(f"**No verdict from ANN to chip.** {reached}Not run: {reasons or total['skipped']}.")
+    else:
+        verb = "loses" if total["difference"] < 0 else "gains"
+        found.append(
+            f"**From ANN to chip the {name} goes from {text.score(rows['ann']['value'])} to "
+            f"{text.score(rows['loihi-hybrid']['value'])}: it {verb} {abs(100 * total['difference']):.1f} points**"
+            f"{_ci(total)}{_noise(total, metrics)}. {_where(by_step, document)}"
+        )
+    found += _too_fast(document)
+    found.append(_constant(rows, name))
+    spiking = rows.get("loihi-hybrid") or rows.get("hybrid")
+    if spiking and spiking.get("mean_rate_hz") is not None:
+        found.append(
+            f"The {spiking['model']} network fires at {text.rate(spiking['mean_rate_hz'])} Hz on average and spends "
+            f"{text.count(spiking['spikes_per_inference'])} spikes on {metrics['n_steps']} steps of one inference."
+        )
+    return found
+
+
+def _where(by_step: dict[str, Any], document: dict[str, Any]) -> str:
+    labels = {
+        "conversion": "conversion to spikes",
+        "hybrid": "hybrid fine-tuning",
+        "chip": chip_step_name(document["settings"]),
+    }
+    known = [(by_step[key], label) for key, label in labels.items() if not by_step[key].get("skipped")]
+    if not known:
+        return ""
+    told = ", ".join(f"{label} {text.points(step['difference'])}" for step, label in known)
+    worst, label = min(known, key=lambda item: item[0]["difference"])
+    sure = worst["difference"] <= -0.0005 and (not worst["ci95"] or worst["ci95"][1] < 0)
+    blame = f" The largest loss: {label.split(' (')[0]}." if sure else " No single step loses more than its interval."
+    return f"In points: {told}.{blame}"
+
+
+def _too_fast(document: dict[str, Any]) -> list[str]:
+    """Say so where NengoDL's neurons fire at rates that the chip's cannot."""
+    for model in ("hybrid", "converted"):
+        layers = [layer for layer in document["rates"].get(model, []) if layer["too_fast"]]
+        if not layers:
+            continue
+        all_neurons = sum(layer["neurons"] for layer in document["rates"][model])
+        share = sum(layer["neurons"] * layer["too_fast"] for layer in layers) / all_neurons
+        first, most = layers[0], max(layers, key=lambda layer: layer["too_fast"])
+        limit = f"{text.count(1 / document['metrics']['dt_s'])} Hz"
+        where = f"{first['name']} {text.percent(first['too_fast'])}"
+        if most is not first:
+            where += f", most in {most['name']} {text.percent(most['too_fast'])}"
+        return [
+            f"**On the chip a neuron spikes at most once a step, {limit}.** In NengoDL {text.percent(share)} of the "
+            f"{model} network's neurons fire faster, on average over the test samples (first in {where}): on the chip "
+            "they saturate, and the layers behind them get less than they were trained with. Train for lower rates: "
+            'neurons.rate_curve = "loihi", train.rate_max_hz with train.rate_weight, train.rate_mean_weight.'
+        ]
+    return []
+
+
+def _noise(step: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Say so where the samples are too few to tell a difference from none."""
+    if not step.get("ci95") or not step["ci95"][0] <= 0 <= step["ci95"][1]:
+        return ""
+    unit = "volumes" if metrics.get("task") == "masks" else "images"
+    return f", which {metrics.get('n_groups') or metrics['n_samples']} {unit} cannot tell from none"
+
+
+def _ci(step: dict[str, Any]) -> str:
+    if not step.get("ci95"):
+        return ""
+    low, high = (text.points(v) for v in step["ci95"])
+    return f" (95 % CI {low} to {high})"
+
+
+def _constant(rows: dict[str, dict[str, Any]], name: str) -> str:
+    constant = rows.get("constant")
+    networks = [r for m, r in rows.items() if m != "constant"]
+    if not constant or not networks:
+        return "No constant predictor was run, so there is no floor to compare with."
+    floor = constant["value"]
+    below = [r for r in networks if r["value"] <= floor]
+    unsure = [r for r in networks if r["value"] > floor and r.get("ci95") and r["ci95"][0] <= floor]
+    said = f"The constant predictor scores {name} {text.score(floor)}; "
+    if not below and not unsure:
+        return said + "every network row lies above it, interval included."
+    parts = []
+    if below:
+        parts.append("**" + ", ".join(r["model"] for r in below) + " not above it**")
+    if unsure:
+        parts.append("above it by less than their interval: " + ", ".join(r["model"] for r in unsure))
+    return said + "; ".join(parts) + "."

@@ -1,0 +1,84 @@
+"""Where a network's parameters come from: a run, or the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from cotrain.hardware.errors import InputError, MissingError
+from cotrain.pipeline.experiment import Experiment
+from cotrain.pipeline.runs import artifacts
+
+Params = dict[str, np.ndarray]
+
+PRETRAINED_DIR = Path(__file__).parent / "pretrained"
+KINDS = {"ann": "train", "hybrid": "finetune"}  # and the stage that makes them
+
+
+@dataclass(frozen=True)
+class Found:
+    """Parameters of an experiment: "ann" and "hybrid", the constant predictor of their training split, their origin."""
+
+    params: dict[str, Params]
+    constant: np.ndarray | None
+    source: str
+
+
+def from_runs(experiment: Experiment, runs: Path) -> Found:
+    """Parameters of the train and finetune stages; the ones that are there.
+
+    Raises
+    ------
+    MissingError
+        Not even the train stage has finished.
+    CorruptError
+        A file was changed.
+    """
+    params = {}
+    for kind, stage in KINDS.items():
+        folder = artifacts.RunFolder(runs / experiment.name / stage, stage)
+        if folder.finished():
+            folder.verify()
+            params[kind] = artifacts.read_npz(folder.path / artifacts.PARAMS)
+    if "ann" not in params:
+        raise MissingError(f"no trained parameters in {runs / experiment.name}; run: cotrain train {experiment.name}")
+    return Found(params, None, f"run of {experiment.name}")
+
+
+def package_file(experiment: Experiment) -> Path:
+    return PRETRAINED_DIR / f"{experiment.name}.npz"
+
+
+def from_package(experiment: Experiment) -> Found:
+    """Parameters that come with the package.
+
+    Raises
+    ------
+    InputError
+        The package has none for this experiment.
+    """
+    path = package_file(experiment)
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PRETRAINED_DIR.glob("*.npz"))) or "none"
+        raise InputError(
+            f"no pretrained parameters for {experiment.name} (there are: {known}); "
+            f"run: cotrain train {experiment.name}, then evaluate with --params run"
+        )
+    arrays = artifacts.read_npz(path)
+    params = {
+        kind: {
+            name.removeprefix(f"{kind}/"): array.astype(np.float32)
+            for name, array in arrays.items()
+            if name.startswith(f"{kind}/")
+        }
+        for kind in KINDS
+    }
+    return Found(params, arrays["constant"].astype(np.float32), "pretrained")
+
+
+def pack(found: dict[str, Params], constant: np.ndarray) -> dict[str, np.ndarray]:
+    """Arrays of a pretrained file; the inverse of `from_package`."""
+    arrays = {f"{kind}/{name}": array for kind, params in found.items() for name, array in params.items()}
+    masks = constant.ndim > 1
+    return {**arrays, "constant": constant.astype(np.uint8 if masks else np.float32)}

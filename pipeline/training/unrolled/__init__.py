@@ -1,0 +1,1 @@
+"""The fast trainer: the network unrolled over time in TensorFlow."""

@@ -1,0 +1,207 @@
+"""Training in plain TensorFlow, layer by layer: the mathematics of `nengo_dl_backend`, several times faster.
+
+Same networks, same neurons, same parameters; tests hold outputs and gradients to NengoDL's. What makes it fast: no loop
+over time around the network (`layerwise`), one convolution for all steps, the first layer's input current computed
+once, and, where `precision` says so, bfloat16 for images, spikes and kernels. A spike is exact in bfloat16 wherever
+1 / (rate_scale_hz dt_s) is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from cotrain.pipeline.networks import Params, neurons_for
+from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
+from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
+from cotrain.pipeline.training.losses import activity_penalty, penalty_of_sums, task_loss
+from cotrain.pipeline.training.unrolled import layerwise
+
+DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
+WEIGHT_MAX = 255  # of a weight on the chip; with both signs its lowest bit is lost, so that weights are even
+
+
+class TensorFlowBackend:
+    """See `pipeline.training.backend.Backend`."""
+
+    def __init__(self, job: Job, params: Params):
+        self.job = job
+        job.spec.check_params(params)
+        self.variables = {name: tf.Variable(params[name], name=name, dtype=tf.float32) for name in params}
+        self.averages = {}  # of the variables, over the steps
+        if job.average:
+            self.averages = {name: tf.Variable(params[name], dtype=tf.float32) for name in params}
+        self.optimizer = tf.keras.optimizers.legacy.Adam()
+        self.optimizer._create_all_weights(list(self.variables.values()))
+        self._train = tf.function(self._train_step, autograph=False)
+        self._predict = tf.function(lambda images: forward(job, self.kept, images)[0], autograph=False)
+
+    @property
+    def kept(self) -> dict[str, tf.Variable]:
+        """What validation and `params` see."""
+        return self.averages or self.variables
+
+    def train_step(self, images: np.ndarray, targets: np.ndarray, learning_rate: float) -> StepResult:
+        self.optimizer.learning_rate = learning_rate
+        loss, rates_hz = self._train(tf.constant(images, tf.float32), tf.constant(targets, tf.float32))
+        return StepResult(float(loss), rates_hz.numpy())
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        return in_full_batches(
+            lambda batch: self._predict(tf.constant(batch, tf.float32)).numpy(), images, self.job.batch_size
+        )
+
+    def params(self) -> Params:
+        return {name: variable.numpy() for name, variable in self.kept.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        state = {f"optimizer/{i:03d}": np.asarray(w) for i, w in enumerate(self.optimizer.get_weights())}
+        for group, variables in (("now", self.variables), ("average", self.averages)):
+            state.update({f"{group}/{name}": variable.numpy() for name, variable in variables.items()})
+        return state
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        for group, variables in (("now", self.variables), ("average", self.averages)):
+            for name, variable in variables.items():
+                variable.assign(state[f"{group}/{name}"])
+        self.optimizer.set_weights([state[key] for key in sorted(state) if key.startswith("optimizer/")])
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _train_step(self, images, targets):
+        job, variables = self.job, list(self.variables.values())
+        with tf.GradientTape() as tape:
+            prediction, penalty, means = _outcome(job, self.variables, images)
+            loss = task_loss(job.loss, prediction, targets, job.scaler) + penalty
+        gradients = tape.gradient(loss, variables)
+        if job.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, job.clip_norm)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if self.averages:  # the first steps count more, so that the initial parameters are soon forgotten
+            n = tf.cast(self.optimizer.iterations, tf.float32)
+            decay = tf.minimum(job.average, n / (n + 9))
+            for name, average in self.averages.items():
+                average.assign_add((1 - decay) * (self.variables[name] - average))
+        return loss, job.neurons.rate_scale_hz * means
+
+
+def forward(job: Job, params: dict, images):
+    """Run a batch.
+
+    Parameters
+    ----------
+    job : Job
+    params : dict of tf.Tensor
+        By name, float32.
+    images : tf.Tensor
+        (n_samples, height, width, channels) float32; the number of samples is known.
+
+    Returns
+    -------
+    prediction : tf.Tensor
+        (n_samples, size) float32: the readout, of a hybrid its mean over the last `readout_steps`.
+    activity : list of tf.Tensor
+        (n_samples, n_neurons) float32 of each layer: activations, of a hybrid as the mean over the presentation.
+    """
+    if job.phase == "hybrid":
+        last, activity = _spikes(job, params, images)
+    else:
+        activity = [tf.cast(outputs, tf.float32) for outputs in _rates(job, params, images)[0]]
+        last = activity[-1]
+    return _readout(job, params, last), [tf.reshape(a, (images.shape[0], -1)) for a in activity]
+
+
+def _outcome(job: Job, params: dict, images):
+    """(prediction as `forward` has it, penalty on the rates, mean activation of each layer)."""
+    if job.phase == "hybrid":
+        prediction, activity = forward(job, params, images)
+        return prediction, activity_penalty(activity, job), tf.stack([tf.reduce_mean(a) for a in activity])
+    outputs, sums = _rates(job, params, images)
+    sizes = [a.shape.num_elements() for a in outputs]
+    prediction = _readout(job, params, tf.cast(outputs[-1], tf.float32))
+    return prediction, penalty_of_sums(sums, sizes, job), sums[:, 0] / tf.constant(sizes, tf.float32)
+
+
+def _readout(job: Job, params: dict, last):
+    """(n_samples, size)."""
+    layer = job.spec.readout
+    prediction = _linear(layer, last, params, tf.float32) + params[f"{layer.name}.bias"]
+    return tf.reshape(prediction, (last.shape[0], -1))
+
+
+def _rates(job: Job, params: dict, images):
+    """Activations of each layer, and for all layers (n_layers, 2) the sums of `layerwise.rates`."""
+    model, c, dtype = _neurons(job)
+    low, high = (rate_hz / job.neurons.rate_scale_hz for rate_hz in (job.rate_min_hz, job.rate_max_hz))
+    x, outputs, sums = images, [], []
+    for layer in job.spec.layers:
+        x = _linear(layer, x, params, dtype, _rounds(job, layer))
+        x = tf.nn.bias_add(x, tf.cast(params[f"{layer.name}.bias"], dtype))
+        x, of_layer = layerwise.rates(model, c, x, low, high)
+        outputs.append(x)
+        sums.append(of_layer)
+    return outputs, tf.stack(sums)
+
+
+def _spikes(job: Job, params: dict, images):
+    """Mean output of the last layer over the readout's steps, and of all layers over the presentation."""
+    model, c, dtype = _neurons(job)
+    weights = np.zeros((2, job.n_steps), np.float32)
+    weights[0] = 1 / job.n_steps
+    weights[1, -job.readout_steps :] = 1 / job.readout_steps
+    steps, activity = images[tf.newaxis], []  # (n_steps, n_samples, ...); the image is constant
+    for layer in job.spec.layers:
+        n_steps, n_samples = steps.shape[:2]
+        flat = tf.reshape(steps, (n_steps * n_samples, *steps.shape[2:]))
+        currents = _linear(layer, flat, params, dtype, _rounds(job, layer))
+        currents = tf.reshape(currents, (n_steps, n_samples, *layer.output_shape))
+        steps, means = layerwise.spikes(model, c, currents, params[f"{layer.name}.bias"], job.n_steps, weights)
+        activity.append(means[0])
+    return means[1], activity
+
+
+def _neurons(job: Job):
+    neurons = neurons_for(job.neurons, job.phase)
+    settings = job.neurons
+    model = NeuronModel(
+        settings.kind,
+        settings.rate_curve == "loihi",
+        job.dt_s,
+        settings.tau_rc_s,
+        settings.tau_ref_s,
+        settings.smoothing if settings.kind == "lif" else 0.0,
+    )
+    return model, layerwise.constants(model, neurons, job.synapse_s), DTYPES[job.precision]
+
+
+def _rounds(job: Job, layer) -> bool:
+    """Whether the layer's weights are rounded: all that are on the chip, when the job wants it."""
+    return job.round_weights and layer is not job.spec.layers[0]
+
+
+def _linear(layer, x, params: dict, dtype, rounded: bool = False):
+    """The layer's kernel applied to inputs (n, ...) of its input shape, without the bias."""
+    kernel = params[f"{layer.name}.kernel"]
+    if rounded:
+        kernel = round_to_chip(kernel)
+    kernel, x = tf.cast(kernel, dtype), tf.cast(x, dtype)
+    if layer.kind == "dense":
+        return tf.matmul(tf.reshape(x, (-1, layer.n_inputs)), kernel)
+    if layer.kind == "conv":
+        return tf.nn.conv2d(x, kernel, layer.stride, layer.padding.upper())
+    # kernel and stride are equal: each pixel becomes a block of its own, by a 1x1 convolution
+    size, units = layer.kernel, layer.units
+    blocks = tf.reshape(tf.transpose(kernel, (2, 0, 1, 3)), (1, 1, layer.input_shape[-1], size * size * units))
+    return tf.nn.depth_to_space(tf.nn.conv2d(x, blocks, 1, "VALID"), size)
+
+
+def round_to_chip(kernel):
+    """The kernel on the chip's grid, one scale for the layer; the gradient passes.
+
+    As `nengo_loihi.builder.discretize` rounds a block with weights of both signs: the largest becomes WEIGHT_MAX, and
+    all are even, so that they reach from -254 to 254. A layer that is cut into several blocks has a scale for each, and
+    finer grids than this one.
+    """
+    fixed = tf.stop_gradient(kernel)
+    step = tf.reduce_max(tf.abs(fixed)) * 2 / WEIGHT_MAX
+    levels = tf.clip_by_value(tf.round(fixed / step), -(WEIGHT_MAX // 2), WEIGHT_MAX // 2)
+    return kernel + (levels * step - fixed)
