@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import tomllib
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from cotrain.hardware.errors import InputError, MissingError
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
 
 EXPERIMENTS_DIR = Path(__file__).parent / "experiments"
 

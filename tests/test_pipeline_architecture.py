@@ -4,14 +4,10 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 HARDWARE = sorted((ROOT / "hardware").rglob("*.py"))
@@ -94,8 +90,7 @@ def test_every_imported_distribution_is_declared():
     declared = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
     declared = {PACKAGE_NAMES.get(name, name) for name in declared} | {"pipeline", "hardware"} | NOT_PUBLISHED
     used = set().union(*map(packages, [*HARDWARE, *PIPELINE]))
-    standard = {*sys.stdlib_module_names, "tomllib"}  # tomllib: from Python 3.11 on; tomli before
-    assert used - standard - declared == set()
+    assert used - set(sys.stdlib_module_names) - declared == set()
 
 
 def loaded_after(source: str) -> set[str]:

@@ -5,16 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUTS = ("requirements-build.lock", "requirements.lock", "pyproject.toml")
@@ -22,7 +18,7 @@ INPUTS = ("requirements-build.lock", "requirements.lock", "pyproject.toml")
 # Stands in for an interpreter: answers as a given version, notes what pip is asked for
 PYTHON = """#!/bin/bash
 case "$*" in
-  *"sys.exit(not (3, 10)"*) [[ {version} =~ ^3\\.1[0-2]\\. ]];;
+  *"sys.exit(not (3, 11)"*) [[ {version} =~ ^3\\.1[1-3]\\. ]];;
   *"print("*) echo {version};;
   *"import ensurepip"*) {ensurepip};;
   --version) echo Python {version};;
@@ -77,14 +73,14 @@ def test_no_python(checkout):
 
 
 def test_only_a_python_out_of_range(checkout):
-    add_python(checkout, "python3", "3.13.0")
-    assert "no Python 3.10, 3.11 or 3.12 found" in refused(make_venv(checkout))
+    add_python(checkout, "python3", "3.14.0")
+    assert "no Python 3.11, 3.12 or 3.13 found" in refused(make_venv(checkout))
 
 
-@pytest.mark.parametrize("version", ["3.9.2", "3.13.0"])
+@pytest.mark.parametrize("version", ["3.9.2", "3.14.0"])
 def test_a_chosen_python_out_of_range(checkout, version):
     python = add_python(checkout, "mine", version)
-    assert f"Python {version}; use Python 3.10, 3.11 or 3.12" in refused(make_venv(checkout, PYTHON=str(python)))
+    assert f"Python {version}; use Python 3.11, 3.12 or 3.13" in refused(make_venv(checkout, PYTHON=str(python)))
 
 
 def test_a_chosen_python_that_is_not_there(checkout):
@@ -152,12 +148,15 @@ def test_lock_file_is_exact_and_names_no_host(name):
         assert hashes and all(hash.strip().startswith("sha256:") for hash in hashes), requirement
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 def test_lock_file_has_what_the_project_asks_for(python):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     environment = {"python_version": python, "python_full_version": f"{python}.1", "sys_platform": "linux"}
     lock = locked()
-    for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    for line in [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]:
         wanted = Requirement(line)
         if wanted.marker and not wanted.marker.evaluate(environment):
             continue
@@ -168,6 +167,12 @@ def test_lock_file_has_what_the_project_asks_for(python):
     assert build in lock["setuptools"]
 
 
+def test_list_of_packages_is_that_of_the_folders():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent for top in ("hardware", "pipeline") for path in (ROOT / top).rglob("__init__.py")}
+    assert listed == sorted(".".join(["cotrain", *folder.relative_to(ROOT).parts]) for folder in folders)
+
+
 def test_wheel_holds_every_file_of_the_packages(tmp_path):
     source = tmp_path / "source"
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -176,7 +181,7 @@ def test_wheel_holds_every_file_of_the_packages(tmp_path):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     wanted = {
-        str(file.relative_to(source))
+        f"cotrain/{file.relative_to(source)}"
         for p in ("pipeline", "hardware")
         for file in (source / p).rglob("*")
         if file.is_file()

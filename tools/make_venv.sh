@@ -5,21 +5,21 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-in_range() {  # Python 3.10 to 3.12: TensorFlow is built for those, and NumPy 1.26 ends there
-  "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
+in_range() {  # Python 3.11 to 3.13: TensorFlow 2.21 is built for those
+  "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
 }
 fail() { echo "setup: $1" >&2; exit 2; }
 
 if [ -n "${PYTHON:-}" ]; then
-  command -v "$PYTHON" >/dev/null || fail "PYTHON=$PYTHON is not there: name a Python 3.10, 3.11 or 3.12"
-  in_range "$PYTHON" || fail "PYTHON=$PYTHON is $("$PYTHON" --version 2>&1 | head -n 1); use Python 3.10, 3.11 or 3.12"
+  command -v "$PYTHON" >/dev/null || fail "PYTHON=$PYTHON is not there: name a Python 3.11, 3.12 or 3.13"
+  in_range "$PYTHON" || fail "PYTHON=$PYTHON is $("$PYTHON" --version 2>&1 | head -n 1); use Python 3.11, 3.12 or 3.13"
   python=$PYTHON
 else
   python=
-  for candidate in python3.11 python3.12 python3.10 python3; do
+  for candidate in python3.11 python3.12 python3.13 python3; do
     if in_range "$candidate"; then python=$candidate; break; fi
   done
-  [ -n "$python" ] || fail "no Python 3.10, 3.11 or 3.12 found: install python3.11, or name one with PYTHON=/path/to/python3.11"
+  [ -n "$python" ] || fail "no Python 3.11, 3.12 or 3.13 found: install python3.11, or name one with PYTHON=/path/to/python3.11"
 fi
 version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')
 
