@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from cotrain.hardware.builder.numpy2 import let_nengo_loihi_in
+
 _HIDDEN = ("tensorflow", "nengo_dl")
 
 
@@ -18,6 +20,7 @@ def import_nengo_loihi(submodule: str = ""):
     A TensorFlow or NengoDL that the process has already imported is left as it is.
     """
     if "nengo_loihi" not in sys.modules:
+        let_nengo_loihi_in()
         hidden = [name for name in _HIDDEN if name not in sys.modules]
         sys.modules.update(dict.fromkeys(hidden))  # None makes ``import`` raise ImportError
         try:
