@@ -39,6 +39,7 @@ def masks_data(n=24, seed=0):
         task="masks",
         targets=(data.images[..., 0] > 0).astype(np.float32),
         groups=groups,
+        slices=None,
     )
 
 

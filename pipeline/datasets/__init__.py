@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cotrain.hardware.errors import InputError
 
-from .base import SPLITS, Dataset, Rejected
+from .base import IGNORE, SPLITS, Dataset, Rejected
 
-__all__ = ["DATASETS", "SPLITS", "Dataset", "Rejected", "load", "load_for"]
+__all__ = ["DATASETS", "IGNORE", "SPLITS", "Dataset", "Rejected", "load", "load_for"]
 
 # name: (module, function); the modules are imported when they are used, as they bring SciPy and NiBabel.
 DATASETS = {

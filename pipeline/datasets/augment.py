@@ -9,7 +9,6 @@ the image measured from its centre in pixels, F a mirror, R a rotation, S the sc
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import numpy as np
 from cotrain.hardware.errors import InputError
@@ -21,10 +20,27 @@ OVERHANG = 0.02  # how far a shifted box may leave the image, as a fraction of i
 
 
 def augment(
-    task: str, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, **settings
+    task: str,
+    images: np.ndarray,
+    targets: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    pixels: tuple[float, float] = (1.0, 0.0),
+    **settings,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a view of every sample: `augment_boxes` or `augment_masks`, whose settings it takes."""
-    return {"boxes": augment_boxes, "masks": augment_masks}[task](images, targets, rng, **settings)
+    """Draw a view of every sample: `augment_boxes`, `augment_masks` or `augment_classes`, whose settings it takes.
+
+    Parameters
+    ----------
+    pixels : (scale, offset)
+        `pixel_scale` and `pixel_offset` of the data set: views are drawn of pixels in [0, 1].
+    """
+    draw = {"boxes": augment_boxes, "masks": augment_masks, "classes": augment_classes}[task]
+    scale, offset = np.float32(pixels)
+    if (scale, offset) == (1, 0):
+        return draw(images, targets, rng, **settings)
+    views, moved = draw((images - offset) / scale, targets, rng, **settings)
+    return views * scale + offset, moved
 
 
 def augment_boxes(
@@ -46,7 +62,8 @@ def augment_boxes(
 
     Parameters
     ----------
-    images : (n, height, width, 1) float32
+    images : (n, height, width, channels) float32
+        In [0, 1].
     boxes : (n, 4) float32
         [y0, x0, y1, x1] as fractions of the image.
     rng : numpy.random.Generator
@@ -102,9 +119,10 @@ def augment_masks(
 
     Parameters
     ----------
-    images : (n, height, width, 1) float32
+    images : (n, height, width, channels) float32
+        In [0, 1].
     masks : (n, height, width) float32
-        0 or 1.
+        0 for the background, classes from 1, `IGNORE`.
     rng : numpy.random.Generator
     flip : (bool, bool)
         Whether to mirror along height and along width, each in half of the images.
@@ -131,7 +149,51 @@ def augment_masks(
     matrix = _diagonal(_draw_scales(rng, n, scale, stretch)) @ turn @ _diagonal(mirror)
     offset = rng.uniform(-shift, shift, size=(n, 2)) * size
     views = _adjust(warp(images, matrix, offset), rng, gain, tone)
-    return views, (warp(masks, matrix, offset) > 0.5).astype(masks.dtype)
+    return views, warp_masks(masks, matrix, offset)
+
+
+def augment_classes(
+    images: np.ndarray,
+    labels: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    flip: bool = False,
+    shift: float = 0.08,
+    scale: float = 0.0,
+    stretch: float = 0.0,
+    rotate_deg: float = 0.0,
+    gain: float = 0.0,
+    tone: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror left and right, rotate, scale, shift and change the contrast; the classes stay.
+
+    Parameters
+    ----------
+    images : (n, height, width, channels) float32
+        In [0, 1].
+    labels : (n,) int
+    rng : numpy.random.Generator
+    flip : bool
+        Mirror every second image, by chance; not for digits and letters.
+    shift, scale, stretch, rotate_deg, gain, tone : float
+        As in `augment_masks`.
+
+    Returns
+    -------
+    images, labels
+        A new array of the same shape and type, and `labels`.
+
+    Raises
+    ------
+    InputError
+        A setting is not from 0 up to 1, or `rotate_deg` not from 0 to 180.
+    """
+    blank = np.zeros(images.shape[:3], dtype=np.float32)
+    views, _ = augment_masks(
+        images, blank, rng, flip=(False, flip), shift=shift, scale=scale, stretch=stretch, rotate_deg=rotate_deg,
+        gain=gain, tone=tone,
+    )  # fmt: skip
+    return views, labels
 
 
 def shifted(dataset: Dataset, fraction: float = 0.08, seed: int = 1) -> Dataset:
@@ -173,9 +235,12 @@ def shifted(dataset: Dataset, fraction: float = 0.08, seed: int = 1) -> Dataset:
     offset = draws[:, 1:] * size
     if dataset.task == "boxes":
         targets = move_boxes(dataset.targets, matrix, offset, size)
+    elif dataset.task == "masks":
+        targets = warp_masks(dataset.targets, matrix, offset)
     else:
-        targets = (warp(dataset.targets, matrix, offset) > 0.5).astype(dataset.targets.dtype)
-    return replace(dataset, images=warp(dataset.images, matrix, offset), targets=targets)
+        targets = dataset.targets
+    background = np.float32(dataset.pixel_offset)  # x - 0 + 0 is x, bit for bit
+    return dataset.moved(warp(dataset.images - background, matrix, offset) + background, targets)
 
 
 def warp(images: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -183,7 +248,7 @@ def warp(images: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarr
 
     Parameters
     ----------
-    images : (n, height, width) or (n, height, width, 1) float32
+    images : (n, height, width) or (n, height, width, channels) float32
     matrix : (n, 2, 2)
         Where a place goes, measured from the centre in pixels, (y, x).
     offset : (n, 2)
@@ -191,22 +256,53 @@ def warp(images: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarr
 
     Returns
     -------
-    (n, height, width[, 1]) float32
+    (n, height, width[, channels]) float32
     """
     n, height, width = images.shape[:3]
     back = np.linalg.inv(matrix)
     centre = np.array([height - 1, width - 1]) / 2  # in indices: pixel centres are whole numbers
     start = centre - np.einsum("nij,nj->ni", back, centre + offset)
     maps = np.concatenate([back, start[:, :, np.newaxis]], axis=2)
-    out = np.empty((n, height, width), dtype=np.float32)
-    _resample(np.ascontiguousarray(images, dtype=np.float32).reshape(n, height, width), maps, out)
+    planes = np.ascontiguousarray(images, dtype=np.float32).reshape(n, height, width, -1)
+    out = np.empty_like(planes)
+    _resample(planes, maps, out)
     return out.reshape(images.shape)
+
+
+def warp_masks(masks: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Resample masks: a pixel becomes the class of which the bilinear weights hold most.
+
+    Parameters
+    ----------
+    masks : (n, height, width)
+        0 for the background, which is also what lies outside, classes from 1, `IGNORE`.
+    matrix, offset
+        As in `warp`.
+
+    Returns
+    -------
+    (n, height, width), dtype of `masks`
+    """
+    labels = np.unique(masks)
+    labels = labels[labels != 0]
+    if len(labels) <= 1:  # more than half of a pixel is that class
+        label = labels[0] if len(labels) else 1
+        return np.where(warp((masks == label).astype(np.float32), matrix, offset) > 0.5, label, 0).astype(masks.dtype)
+    best = np.zeros(masks.shape, dtype=masks.dtype)
+    rest, most = np.ones(masks.shape, dtype=np.float32), np.zeros(masks.shape, dtype=np.float32)
+    for label in labels:
+        share = warp((masks == label).astype(np.float32), matrix, offset)
+        rest -= share
+        best[share > most] = label
+        np.maximum(most, share, out=most)
+    best[rest >= most] = 0
+    return best
 
 
 @njit(cache=True, nogil=True)
 def _resample(images, maps, out):
-    """out[k, i, j] = images[k] at maps[k] @ (i, j, 1), interpolated."""
-    n, height, width = images.shape
+    """out[k, i, j] = images[k] at maps[k] @ (i, j, 1), interpolated, channel by channel."""
+    n, height, width, channels = images.shape
     for k in range(n):
         for i in range(height):
             for j in range(width):
@@ -214,18 +310,19 @@ def _resample(images, maps, out):
                 x = maps[k, 1, 0] * i + maps[k, 1, 1] * j + maps[k, 1, 2]
                 y0, x0 = int(np.floor(y)), int(np.floor(x))
                 fy, fx = y - y0, x - x0
-                value = 0.0
-                if 0 <= y0 < height:
-                    if 0 <= x0 < width:
-                        value += (1 - fy) * (1 - fx) * images[k, y0, x0]
-                    if 0 <= x0 + 1 < width:
-                        value += (1 - fy) * fx * images[k, y0, x0 + 1]
-                if 0 <= y0 + 1 < height:
-                    if 0 <= x0 < width:
-                        value += fy * (1 - fx) * images[k, y0 + 1, x0]
-                    if 0 <= x0 + 1 < width:
-                        value += fy * fx * images[k, y0 + 1, x0 + 1]
-                out[k, i, j] = value
+                for c in range(channels):
+                    value = 0.0
+                    if 0 <= y0 < height:
+                        if 0 <= x0 < width:
+                            value += (1 - fy) * (1 - fx) * images[k, y0, x0, c]
+                        if 0 <= x0 + 1 < width:
+                            value += (1 - fy) * fx * images[k, y0, x0 + 1, c]
+                    if 0 <= y0 + 1 < height:
+                        if 0 <= x0 < width:
+                            value += fy * (1 - fx) * images[k, y0 + 1, x0, c]
+                        if 0 <= x0 + 1 < width:
+                            value += fy * fx * images[k, y0 + 1, x0 + 1, c]
+                    out[k, i, j, c] = value
 
 
 def move_boxes(boxes: np.ndarray, matrix: np.ndarray, offset: np.ndarray, size: np.ndarray) -> np.ndarray:

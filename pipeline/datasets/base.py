@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError, MissingError
 
-SPLITS = ("train", "validation", "test")
+from .checks import IGNORE, SPLITS, TASKS, check
+
+__all__ = ["IGNORE", "SPLITS", "TASKS", "Dataset", "Rejected", "Unusable", "split_by_group"]
+
 HELD_OUT_FRACTION = 0.1  # of the groups, for the test split and again for the validation split
 
 
@@ -31,25 +35,47 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images with their targets.
+    """Images with their targets; checked where it is made.
 
     Attributes
     ----------
     name : str
         A key of `pipeline.datasets.DATASETS`.
-    task : {"boxes", "masks"}
-    images : (n, height, width, 1) float32
-        In [0, 1]; the background is 0.
-    targets : (n, 4) or (n, height, width) float32
-        Boxes are [y0, x0, y1, x1] as fractions of the image; masks are 0 or 1.
+    task : {"boxes", "masks", "classes"}
+    images : (n, height, width, channels) float32
+        In [0, 1]·pixel_scale + pixel_offset; the background is `pixel_offset`.
+    targets : float32 or int64
+        boxes: (n, 4) float32, [y0, x0, y1, x1] as fractions of the image. masks: (n, height, width) float32, 0 the
+        background, k the k-th of `class_names`, counted from 1, and `IGNORE` where nobody knows. classes: (n,) int64,
+        places in `class_names`, counted from 0.
     names : (n,) str
-        One per sample, such as ``image_0001`` or ``hippocampus_017/z12``.
+        One per sample, such as ``image_0001`` or ``hippocampus_017/z12``; for people alone.
     groups : (n,) str
         What is split and bootstrapped by: the image, or the volume that a slice is from.
     split : (n,) str
         "train", "validation" or "test".
     rejected : tuple of Rejected
         Samples that were found and not used, with the reason.
+    slices : (n,) int64
+        Place of a slice in its volume; 0 for a picture. By default the place of a sample in its group.
+    class_names : tuple of str
+        boxes: what is boxed, one name. masks: the classes without the background. classes: all of them.
+    synthetic : bool
+        Drawn by the package.
+    inverted : bool
+        Pixels are 1 - what the file holds; pictures for people show them as they were.
+    channel_kind : {"grey", "colour", "slices", "modalities"}
+        What the channels are; "slices" are neighbours in a volume, the sample's own slice in the middle.
+    pixel_scale, pixel_offset : float
+        Of the network's input: pixel·scale + offset.
+    notes : tuple of str
+        What a reader of the results should know: in how many pictures an object was chosen, spacing of voxels, ...
+
+    Raises
+    ------
+    InputError
+        Arrays of other shapes, types or lengths, pixels that are not finite or out of range, boxes of no area or
+        outside their picture, unknown labels, a group in two splits. The message names the first such sample.
     """
 
     name: str
@@ -60,6 +86,28 @@ class Dataset:
     groups: np.ndarray
     split: np.ndarray
     rejected: tuple[Rejected, ...] = ()
+    slices: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+    synthetic: bool = False
+    inverted: bool = False
+    channel_kind: str = ""
+    pixel_scale: float = 1.0
+    pixel_offset: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    PER_SAMPLE = ("images", "targets", "names", "groups", "split", "slices")
+
+    def __post_init__(self) -> None:
+        fill = {}
+        if self.slices is None:
+            fill["slices"] = _places(self.groups)
+        if not self.channel_kind and np.ndim(self.images) == 4:
+            fill["channel_kind"] = {1: "grey", 3: "colour"}.get(self.images.shape[3], "modalities")
+        if not self.class_names and self.task in TASKS:
+            fill["class_names"] = _class_names(self.task, self.targets)
+        for key, value in fill.items():
+            object.__setattr__(self, key, value)
+        check(self)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -69,10 +117,28 @@ class Dataset:
         """(height, width) of the images, in pixels."""
         return self.images.shape[1:3]
 
+    @property
+    def n_channels(self) -> int:
+        return self.images.shape[3]
+
+    @property
+    def n_classes(self) -> int:
+        """How many there are to tell apart; a background is none of them."""
+        return len(self.class_names)
+
     def select(self, index) -> Dataset:
         """The samples of an index array, boolean mask or slice; `rejected` stays with all of them."""
-        arrays = ("images", "targets", "names", "groups", "split")
-        return replace(self, **{key: getattr(self, key)[index] for key in arrays})
+        return self._with(**{key: getattr(self, key)[index] for key in self.PER_SAMPLE})
+
+    def moved(self, images: np.ndarray, targets: np.ndarray) -> Dataset:
+        """The same samples seen otherwise; a box may have left its picture."""
+        return self._with(images=images, targets=targets)
+
+    def _with(self, **changes: Any) -> Dataset:
+        """A copy that is not checked again: it holds what was checked."""
+        copy = object.__new__(Dataset)
+        copy.__dict__.update(self.__dict__, **changes)
+        return copy
 
     def take(self, n: int | None) -> Dataset:
         """The first n samples; all of them for None."""
@@ -99,9 +165,40 @@ class Dataset:
             )
         return found
 
-    def with_name(self, name: str) -> Dataset:
-        """The same data under another name."""
-        return replace(self, name=name)
+    def view(self, index: int) -> np.ndarray:
+        """A sample for people to look at: not inverted, not scaled, of several slices the middle one.
+
+        Returns
+        -------
+        (height, width) or (height, width, 3) float32
+            In [0, 1].
+        """
+        image = (self.images[index] - np.float32(self.pixel_offset)) / np.float32(self.pixel_scale)
+        if self.channel_kind != "colour":
+            image = image[..., self.n_channels // 2 if self.channel_kind == "slices" else 0]
+        return np.clip(1 - image if self.inverted else image, 0, 1)
+
+
+def _places(groups: np.ndarray) -> np.ndarray:
+    """The how manieth of its group each sample is, from 0; (n,) int64."""
+    seen: dict[str, int] = {}
+    out = []
+    for group in np.asarray(groups).tolist():
+        out.append(seen.get(group, 0))
+        seen[group] = out[-1] + 1
+    return np.array(out, dtype=np.int64)
+
+
+def _class_names(task: str, targets: np.ndarray) -> tuple[str, ...]:
+    """What classes are called where nobody has said."""
+    if task == "boxes":
+        return ("object",)
+    if task == "masks":
+        labels = targets[targets != IGNORE]
+        n = int(labels.max()) if labels.size and np.isfinite(labels.max()) else 1
+        return ("foreground",) if n <= 1 else tuple(str(k) for k in range(1, min(n, IGNORE) + 1))
+    n = int(targets.max()) + 1 if targets.size else 0
+    return tuple(str(k) for k in range(n))
 
 
 def split_by_group(groups: np.ndarray, seed: int) -> np.ndarray:

@@ -86,6 +86,8 @@ def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
         groups=names,
         split=split_by_group(names, seed),
         rejected=tuple(rejected),
+        class_names=("airplane",),
+        inverted=True,
     )
 
 

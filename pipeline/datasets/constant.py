@@ -27,7 +27,7 @@ def constant_predictor(train: Dataset) -> np.ndarray:
     """
     if train.task == "boxes":
         return constant_box(train.targets)
-    slices = slice_numbers(train)
+    slices = train.slices
     groups, member = np.unique(train.groups, return_inverse=True)
     volumes = np.zeros((len(groups), slices.max() + 1, *train.image_shape), dtype=bool)
     volumes[member, slices] = train.targets > 0.5
@@ -54,18 +54,13 @@ def predict_constant(constant: np.ndarray, dataset: Dataset) -> np.ndarray:
     """
     if dataset.task == "boxes":
         return np.tile(constant, (len(dataset), 1))
-    slices = slice_numbers(dataset)
+    slices = dataset.slices
     if constant.shape[1:] != dataset.image_shape or slices.max() >= len(constant):
         raise InputError(
             f"{dataset.name}: the constant predictor has shape {constant.shape}, the data "
             f"{slices.max() + 1} slices of {dataset.image_shape}: fit it to the same image_shape and n_slices"
         )
     return constant[slices]
-
-
-def slice_numbers(dataset: Dataset) -> np.ndarray:
-    """The number of each slice in its volume, from names such as ``hippocampus_017/z12``; (n,) int."""
-    return np.array([int(name.rpartition("/z")[2]) for name in dataset.names.tolist()])
 
 
 def constant_box(boxes: np.ndarray) -> np.ndarray:

@@ -108,6 +108,8 @@ def load(
         groups=groups,
         split=split_by_group(groups, seed),
         rejected=tuple(rejected),
+        slices=np.tile(np.arange(n_slices), len(images)),
+        class_names=("hippocampus",),
     )
 
 

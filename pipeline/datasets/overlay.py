@@ -74,13 +74,12 @@ def draw(dataset: Dataset, index: int, predicted: np.ndarray | None = None, zoom
     Returns
     -------
     (zoom * height, zoom * width, 3) uint8
-        The dark background of inverted photographs is shown white again.
+        Inverted pictures are shown as they were.
     """
-    image = dataset.images[index, :, :, 0]
-    if dataset.task == "boxes":
-        image = 1 - image
-    grey = np.clip(np.kron(image, np.ones((zoom, zoom))) * 255, 0, 255).astype(np.uint8)
-    picture = np.repeat(grey[..., np.newaxis], 3, axis=2)
+    image = dataset.view(index)
+    if image.ndim == 2:
+        image = np.repeat(image[..., np.newaxis], 3, axis=2)
+    picture = (image.repeat(zoom, axis=0).repeat(zoom, axis=1) * 255).astype(np.uint8)
     edges = _box_edges if dataset.task == "boxes" else _mask_edges
     for target, colour in ((dataset.targets[index], TRUE_COLOUR), (predicted, PREDICTED_COLOUR)):
         if target is not None:

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def load_planes(
     """
     check_image_shape(image_shape)  # before any work
     folder = ensure(root, "planes", n_images, content_seed, plane_files)
-    return caltech101.load(folder, image_shape=image_shape, seed=seed).with_name("synthetic-planes")
+    return _drawn(caltech101.load(folder, image_shape=image_shape, seed=seed), "synthetic-planes")
 
 
 def load_hippocampus(
@@ -91,7 +92,11 @@ def load_hippocampus(
     check_image_shape(image_shape)
     folder = ensure(root, "hippocampus", n_volumes, content_seed, hippocampus_files)
     data = hippocampus.load(folder, image_shape=image_shape, n_slices=n_slices, seed=seed)
-    return data.with_name("synthetic-hippocampus")
+    return _drawn(data, "synthetic-hippocampus")
+
+
+def _drawn(data: Dataset, name: str) -> Dataset:
+    return replace(data, name=name, synthetic=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
