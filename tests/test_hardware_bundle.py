@@ -26,7 +26,8 @@ from cotrain.hardware.bundle.source import closure
 from cotrain.hardware.chip.limits import LOIHI1, Board
 from cotrain.hardware.errors import CorruptError, InputError, MisfitError
 
-OWN = "hardware/", "pipeline/", "run.py"
+ROOT = Path(__file__).resolve().parents[1]
+OWN = "cotrain/", "run.py"
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +92,12 @@ def test_it_holds_what_the_lab_needs_and_nothing_else(bundle):
         "params.npz", "inputs.npz", "preflight.json",
     }  # fmt: skip
     modules = {name for name in files if name.endswith(".py")}
-    ours = {m for m in modules if m.startswith("pipeline/")}
-    assert ours == {m for m in ours if m.startswith("pipeline/networks/")} | {"pipeline/__init__.py"}
-    assert not modules & {f"hardware/{name}.py" for name in ("partitioner", "rules", "energy", "bundle/pack")}
+    ours = {m for m in modules if m.startswith("cotrain/pipeline/")}
+    networks = {m for m in ours if m.startswith(("cotrain/pipeline/networks/", "cotrain/pipeline/neurons/"))}
+    assert ours == networks | {"cotrain/pipeline/__init__.py"}
+    not_needed = ("placement/search", "preflight/rules", "chip/energy", "bundle/pack")
+    assert all((ROOT / "hardware" / f"{name}.py").is_file() for name in not_needed)
+    assert not modules & {f"cotrain/hardware/{name}.py" for name in not_needed}
     for name in modules:
         ast.parse(files[name], name, feature_version=(3, 8))
         assert b"import tensorflow" not in files[name] and b"import nengo_dl" not in files[name]
@@ -222,11 +226,12 @@ def test_a_killed_job_goes_on(folder):
 
 
 def test_files_are_checked_before_anything_is_imported(folder):
-    source = folder / "hardware" / "simulator.py"
+    source = folder / "cotrain" / "hardware" / "simulator" / "simulator.py"
     source.write_bytes(flipped(source.read_bytes(), 5000))
-    one_line(python(folder, "--target", "emulator"), "hardware/simulator.py is damaged", "unpack the archive again")
+    damaged = "cotrain/hardware/simulator/simulator.py is damaged"
+    one_line(python(folder, "--target", "emulator"), damaged, "unpack the archive again")
     source.unlink()
-    one_line(python(folder, "--target", "emulator"), "hardware/simulator.py is missing")
+    one_line(python(folder, "--target", "emulator"), "cotrain/hardware/simulator/simulator.py is missing")
 
 
 def test_a_module_that_would_hide_another_is_refused(folder):

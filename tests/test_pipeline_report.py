@@ -14,7 +14,7 @@ from cotrain.pipeline import report
 from cotrain.pipeline.evaluation.board import row_file
 from cotrain.pipeline.networks import Layer, NetworkSpec
 from cotrain.pipeline.report import text
-from cotrain.pipeline.report.sections import placement
+from cotrain.pipeline.report.sections import placement, verdict
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.stages import report as stage
 
@@ -195,7 +195,7 @@ def test_verdict_names_neurons_that_are_too_fast_for_the_chip(run):
     assert not any("at most once a step" in sentence for sentence in run.document["verdict"])
     slow, fast = ({"name": n, "neurons": k, "too_fast": f} for n, k, f in (("conv1", 300, 0.0), ("conv2", 100, 0.5)))
     document = {**run.document, "rates": {"converted": [slow, fast], "hybrid": [slow]}}
-    (said,) = [s for s in report.verdict.sentences(document) if "at most once a step" in s]
+    (said,) = [s for s in verdict.sentences(document) if "at most once a step" in s]
     assert "1,000 Hz" in said and "12.5 % of the converted network's" in said and "first in conv2 50.0 %" in said
 
 
@@ -204,7 +204,7 @@ def test_paired_interval_of_a_constant_shift(tmp_path):
     metrics = {"rows": [{"model": m, "value": v} for m, v in (("ann", 0.6), ("converted", 0.5))]}
     values = np.linspace(0.2, 1.0, 9)
     predictions = {"ann/group_values": values, "converted/group_values": values - 0.1}
-    step = report.verdict.steps(metrics, predictions)[0]
+    step = verdict.steps(metrics, predictions)[0]
     assert step["ci95"] == pytest.approx([-0.1, -0.1])
 
 
@@ -230,9 +230,9 @@ def test_paper_stands_only_where_it_belongs(run):
 
 
 def test_paper_on_its_own_data():
-    assert report.verdict.paper_for("locnet", "caltech101-airplanes")["same_data"]
-    assert not report.verdict.paper_for("cae", "hippocampus")["same_data"]  # the paper's is ADNI
-    assert report.verdict.paper_for("another", "caltech101-airplanes") is None
+    assert verdict.paper_for("locnet", "caltech101-airplanes")["same_data"]
+    assert not verdict.paper_for("cae", "hippocampus")["same_data"]  # the paper's is ADNI
+    assert verdict.paper_for("another", "caltech101-airplanes") is None
 
 
 def test_energy_is_the_sum_of_its_parts_and_marked(run):

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline import stages
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.stages import runner
 
 SCHEMA = 1
 STAGES = ("train", "finetune", "deploy")
@@ -68,7 +68,7 @@ def run(
         where = summary_file(runs, experiment).parent / str(seed) if i else runs
         say(f"seed {seed} ({i + 1} of {n_seeds})")
         for stage in STAGES:
-            stages.run(stage, one, where, data, say=say)
+            runner.run(stage, one, where, data, say=say)
         found.append(artifacts.read_json(where / experiment.name / "deploy" / artifacts.METRICS))
     summary = summarise(experiment, found)
     artifacts.write_json(summary_file(runs, experiment), summary)
