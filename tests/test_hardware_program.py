@@ -129,7 +129,7 @@ def test_bad_files_are_refused(tmp_path, program, edit):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(MissingError, match="no such program"):
+    with pytest.raises(MissingError, match="does not exist; compile the network"):
         Program.load(tmp_path / "nothing.npz")
 
 

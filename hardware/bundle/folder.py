@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import io
-import json
-import os
-import zipfile
 from pathlib import Path
 from typing import Any, Dict
 
 import numpy as np
+from cotrain.hardware import files
 from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.hardware.errors import CorruptError, InputError, MissingError, OutputError
+from cotrain.hardware.errors import InputError
+from cotrain.hardware.files import read_json, read_npz
 
 DESCRIPTION = "network.json"  # what the builder needs, how the network is placed, how it is run
 PARAMS = "params.npz"
@@ -30,62 +28,8 @@ def sample_file(index: int) -> str:
 
 
 def npz_bytes(arrays: Dict[str, np.ndarray]) -> bytes:
-    """An ``.npz`` whose bytes depend on the arrays alone (numpy.savez stamps the time)."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name in sorted(arrays):
-            item = io.BytesIO()
-            np.lib.format.write_array(item, np.asanyarray(arrays[name]), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-            archive.writestr(info, item.getvalue(), zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
-
-
-def json_bytes(value: Any) -> bytes:
-    """JSON with a final newline; NaN is refused because JSON has none."""
-    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write all of a file or nothing of it.
-
-    Raises
-    ------
-    OutputError
-        The folder is closed or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(str(temporary), str(path))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path}: {reason}; free space or choose another folder") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-
-
-def read_npz(path: Path) -> Record:
-    """Arrays of a file. Raises MissingError or CorruptError, naming it."""
-    try:
-        with np.load(str(path), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise MissingError(f"{path} does not exist") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, zipfile.zlib.error) as error:
-        raise CorruptError(f"{path} cannot be read ({error})") from None
-
-
-def read_json(path: Path) -> Any:
-    """The value in a file. Raises MissingError or CorruptError, naming it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise CorruptError(f"{path} cannot be read ({error})") from None
+    """`files.npz_bytes`, as small as it gets: a bundle travels by mail."""
+    return files.npz_bytes(arrays, level=9)
 
 
 def read_placement(net) -> Dict[str, Any]:

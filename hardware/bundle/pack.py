@@ -17,15 +17,14 @@ from cotrain.hardware.bundle.folder import (
     PARAMS,
     SUMMARY,
     Folder,
-    json_bytes,
     npz_bytes,
     read_placement,
     sample_file,
-    write_bytes,
 )  # fmt: skip
 from cotrain.hardware.bundle.source import closure
 from cotrain.hardware.bundle.targets import Emulator
 from cotrain.hardware.errors import InputError, MisfitError
+from cotrain.hardware.files import json_bytes, write_bytes
 from cotrain.hardware.preflight.report import Report
 from cotrain.hardware.preflight.rules import check
 

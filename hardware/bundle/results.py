@@ -5,24 +5,16 @@ A job may be killed at any time: each file is written under another name and ren
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Dict
 
-from cotrain.hardware.bundle.folder import (
-    RESULTS,
-    Folder,
-    Record,
-    json_bytes,
-    npz_bytes,
-    read_json,
-    read_npz,
-    sample_file,
-    write_bytes,
-)  # fmt: skip
+from cotrain.hardware.bundle.folder import RESULTS, Folder, Record, npz_bytes, sample_file
 from cotrain.hardware.errors import CorruptError, InputError
+from cotrain.hardware.files import entries, parse_npz, read_bytes, read_json, sha256, write_bytes, write_json
 
 SCHEMA = 1
+RECORD_BYTES = 2**28  # the largest record that is read
+_WRITTEN = "use what run.py wrote"
 
 
 class Results:
@@ -84,7 +76,7 @@ class Results:
         write_bytes(self.path / sample_file(index), data)
         self.tree["samples"][str(index)] = {
             "name": self.folder.names[index],
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "sha256": sha256(data),
             "seconds": round(seconds, 3),
         }
         self.save()
@@ -95,23 +87,36 @@ class Results:
 
     def save(self) -> None:
         """Write results.json."""
-        write_bytes(self.path / RESULTS, json_bytes(self.tree))
+        write_json(self.path / RESULTS, self.tree)
 
 
 def read_results(path: Path) -> Dict[str, Any]:
-    """The results.json of a folder. Raises MissingError or CorruptError."""
-    tree = read_json(Path(path) / RESULTS)
-    keys = ("bundle", "target", "samples", "ran_on")
-    if not isinstance(tree, dict) or tree.get("schema") != SCHEMA or any(key not in tree for key in keys):
-        raise CorruptError(f"{Path(path) / RESULTS} is not a results file of schema {SCHEMA}; use what run.py wrote")
+    """The results.json of a folder, which may come from anywhere.
+
+    Raises
+    ------
+    MissingError, CorruptError
+        It is not there, or not what run.py writes; the message names the entry.
+    """
+    file = Path(path) / RESULTS
+    tree = entries(read_json(file, damaged=_WRITTEN), {"schema": int}, file, _WRITTEN)
+    if tree["schema"] != SCHEMA:
+        raise CorruptError(f"{file} is of schema {tree['schema']}, this version reads {SCHEMA}; {_WRITTEN}")
+    entries(tree, {"bundle": str, "target": str, "samples": dict, "ran_on": list}, file, _WRITTEN)
+    for index, sample in tree["samples"].items():
+        if not (index.isascii() and index.isdigit() and len(index) < 10):
+            raise CorruptError(f"{file}: sample {index!r} has no number; {_WRITTEN}")
+        entries(sample, {"sha256": str}, f"{file}: sample {index}", _WRITTEN)
     return tree
 
 
 def read_record(path: Path, tree: Dict[str, Any], index: int) -> Record:
     """The record of a sample that results.json names. Raises CorruptError if a bit of it changed."""
     file = Path(path) / sample_file(index)
-    data = file.read_bytes() if file.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != tree["samples"][str(index)]["sha256"]:
-        what = "damaged: its sha256 is not the one in" if data else "missing, but named by"
-        raise CorruptError(f"{file} is {what} {RESULTS}; run that sample again")
-    return read_npz(file)
+    again = "run that sample again"
+    if not file.is_file():
+        raise CorruptError(f"{file} is missing, but named by {RESULTS}; {again}")
+    data = read_bytes(file, RECORD_BYTES, damaged=again)
+    if sha256(data) != tree["samples"][str(index)]["sha256"]:
+        raise CorruptError(f"{file} is damaged: its sha256 is not the one in {RESULTS}; {again}")
+    return parse_npz(data, file, damaged=again)

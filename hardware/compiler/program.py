@@ -11,15 +11,14 @@ the base) that they add to. Entries are shared, so a convolution is stored once 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field, fields
 from typing import Dict, Optional, Tuple
 
 import numpy as np
-from cotrain.hardware.errors import CorruptError, InputError, MissingError
+from cotrain.hardware import files
+from cotrain.hardware.errors import CorruptError, InputError
 
 SCHEMA = 1
 PROBE_KEYS = ("spiked", "voltage", "current")
@@ -142,17 +141,7 @@ class Program:
 
     def save(self, path) -> None:
         """Write the program to ``path`` (.npz), whole or not at all."""
-        path = os.fspath(path)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **_as_npz(self))
-        temporary = f"{path}.{os.getpid()}.tmp"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(buffer.getvalue())
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        files.write_npz(path, _as_npz(self))
 
     @classmethod
     def load(cls, path) -> Program:
@@ -165,22 +154,17 @@ class Program:
         CorruptError
             It is no program, was changed after it was written, or has a newer schema.
         """
-        path = os.fspath(path)
-        if not os.path.exists(path):
-            raise MissingError(f"{path}: no such program; compile the network (cotrain quantize) first")
-        again = "make it again (cotrain quantize)"
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                data = {name: file[name] for name in file.files}
-            meta = json.loads(data.pop("meta").tobytes().decode())
-            schema = int(meta["schema"])
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise CorruptError(f"{path}: not a readable program ({error}); {again}") from error
+        path, again = os.fspath(path), "make it again (cotrain quantize)"
+        data = files.read_npz(path, missing="compile the network (cotrain quantize) first", damaged=again)
+        if "meta" not in data:
+            raise CorruptError(f"{path}: not a program: 'meta' is missing; {again}")
+        meta = files.parse_json(data.pop("meta").tobytes(), path, again)
+        schema = files.entries(meta, {"schema": int, "digest": str}, path, again)["schema"]
         if schema != SCHEMA:
             raise CorruptError(f"{path}: schema {schema}, but this version reads {SCHEMA}; {again}")
         try:
             program = _from_npz(meta, data)
-        except (InputError, KeyError, TypeError, ValueError) as error:
+        except (InputError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise CorruptError(f"{path}: contents do not fit together ({error}); {again}") from error
         if program.digest != meta["digest"]:
             raise CorruptError(f"{path}: contents do not match their digest, the file was changed; {again}")

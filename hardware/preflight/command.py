@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Optional
 
-from cotrain.hardware.errors import InputError, MisfitError, MissingError, OutputError
+from cotrain.hardware import files
+from cotrain.hardware.errors import InputError, MisfitError, MissingError
 from cotrain.hardware.preflight.report import Finding
 
 
@@ -92,7 +91,7 @@ def load_network(target: str):
     try:
         net = function()
     except (Exception, SystemExit) as error:
-        raise InputError(f"{path}: {name}() failed: {_line(error)}") from error
+        raise InputError(f"{path}: {name}() failed: {error_line(error)}") from error
     if not isinstance(net, nengo.Network):
         raise InputError(f"{path}: {name}() returned {type(net).__name__}: expected a nengo.Network")
     return net
@@ -111,14 +110,14 @@ def _import(file):
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise InputError(f"{file}: importing it failed: {_line(error)}") from error
+        raise InputError(f"{file}: importing it failed: {error_line(error)}") from error
     finally:
         sys.path.remove(folder)
     return module
 
 
-def _line(error):
-    """An exception as one line."""
+def error_line(error: BaseException) -> str:
+    """An exception of a class unknown to us as one line."""
     said = " ".join(str(error).split())
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
@@ -131,9 +130,4 @@ def write_json(report, path) -> None:
     OutputError
         The file cannot be written.
     """
-    part = Path(f"{path}.part")
-    try:
-        part.write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another --json FILE") from error
+    files.write_json(path, report.to_json(), "choose another --json FILE")

@@ -6,22 +6,21 @@ folder without one belongs to a stage that did not finish. This is the only modu
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import io
 import json
-import os
 import platform
 import subprocess
-import zipfile
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cotrain.hardware.errors import CorruptError, MissingError, OutputError
+from cotrain.hardware import files
+from cotrain.hardware.errors import CorruptError, OutputError
+from cotrain.hardware.files import arrays_digest, json_digest, npz_bytes, sha256
+
+__all__ = ["arrays_digest", "json_digest", "npz_bytes", "sha256"]  # handed on
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -41,58 +40,34 @@ CHECKPOINT = "checkpoint.npz"  # where a training was when it was stopped
 ROWS = "rows"  # folder: how far a comparison was when it was stopped, a file a model
 
 
-@contextmanager
-def writing(path: Path):
-    """Yield a temporary path beside `path`; on success it takes the place of `path`, otherwise it goes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    finally:
-        try:
-            temporary.unlink()
-        except OSError:
-            pass
+_WRITE_ELSEWHERE = "free space or choose another folder with --runs DIR"
+_MAKE = "run the stage that writes it"
+_MAKE_AGAIN = "run its stage again with --force"
+
+
+def writing(path: Path) -> AbstractContextManager[Path]:
+    """`files.writing`, with the advice that fits a run."""
+    return files.writing(path, _WRITE_ELSEWHERE)
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
-    """One line for a folder that is full or closed."""
-    if isinstance(error, OutputError):
-        return error
-    reason = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up"}.get(
-        error.errno, error.strerror or str(error)
-    )
-    return OutputError(f"cannot write {path}: {reason}; free space or choose another folder with --runs DIR")
+    """`files.cannot_write`, with the advice that fits a run."""
+    return files.cannot_write(path, error, _WRITE_ELSEWHERE)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    with writing(path) as temporary:
-        temporary.write_bytes(data)
+    """`files.write_bytes`, with the advice that fits a run."""
+    files.write_bytes(path, data, _WRITE_ELSEWHERE)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON with sorted-as-given keys and a final newline; NaN is refused because JSON has none."""
-    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
-
-
-def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
-    """An ``.npz`` whose bytes depend on the arrays alone (numpy.savez stamps the time)."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name in sorted(arrays):
-            item = io.BytesIO()
-            np.lib.format.write_array(item, np.asanyarray(arrays[name]), allow_pickle=False)
-            archive.writestr(
-                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), item.getvalue(), zipfile.ZIP_DEFLATED
-            )
-    return buffer.getvalue()
+    """`files.write_json`, with the advice that fits a run."""
+    files.write_json(path, value, _WRITE_ELSEWHERE)
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    write_bytes(path, npz_bytes(arrays))
+    """`files.write_npz`, with the advice that fits a run."""
+    files.write_npz(path, arrays, otherwise=_WRITE_ELSEWHERE)
 
 
 def save_state(path: Path, key: str, facts: Any, arrays: dict[str, np.ndarray]) -> None:
@@ -107,8 +82,8 @@ def save_state(path: Path, key: str, facts: Any, arrays: dict[str, np.ndarray]) 
     arrays : dict
         Under any names but "key" and "facts".
     """
-    with writing(path) as temporary, temporary.open("wb") as file:  # not packed: that would take longer than it saves
-        np.savez(file, **arrays, key=np.array(key), facts=np.array(json.dumps(facts)))
+    state = {**arrays, "key": np.array(key), "facts": np.array(json.dumps(facts))}
+    files.write_npz(path, state, 0, _WRITE_ELSEWHERE)  # not packed: that would take longer than it saves
 
 
 def load_state(path: Path, key: str) -> tuple[Any, dict[str, np.ndarray]] | None:
@@ -125,40 +100,13 @@ def load_state(path: Path, key: str) -> tuple[Any, dict[str, np.ndarray]] | None
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise MissingError(f"{path} does not exist; run the stage that writes it") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, zipfile.zlib.error) as error:
-        raise CorruptError(f"{path} cannot be read ({error}); run its stage again with --force") from None
+    """`files.read_npz`, with the advice that fits a run."""
+    return files.read_npz(path, missing=_MAKE, damaged=_MAKE_AGAIN)
 
 
 def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingError(f"{path} does not exist; run the stage that writes it") from None
-    except (ValueError, OSError) as error:
-        raise CorruptError(f"{path} cannot be read ({error}); run its stage again with --force") from None
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def json_digest(value: Any) -> str:
-    return sha256(json.dumps(value, sort_keys=True).encode())
-
-
-def arrays_digest(arrays: dict[str, np.ndarray]) -> str:
-    """Digest of names, dtypes, shapes and bytes, in order of name."""
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        total.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
+    """`files.read_json`, with the advice that fits a run."""
+    return files.read_json(path, missing=_MAKE, damaged=_MAKE_AGAIN)
 
 
 @dataclass(frozen=True)
