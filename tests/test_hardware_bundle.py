@@ -20,11 +20,12 @@ import pytest
 from bundle_of import tiny_bundle, unpacked
 from cotrain.hardware.bundle import archive, run, verify
 from cotrain.hardware.bundle.compare import Comparison
-from cotrain.hardware.bundle.folder import Folder, npz_bytes, read_npz
+from cotrain.hardware.bundle.folder import Folder, npz_bytes
 from cotrain.hardware.bundle.results import Results
 from cotrain.hardware.bundle.source import closure
 from cotrain.hardware.chip.limits import LOIHI1, Board
 from cotrain.hardware.errors import CorruptError, InputError, MisfitError
+from cotrain.hardware.files import read_npz
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN = "cotrain/", "run.py"
