@@ -89,6 +89,13 @@ def test_standard_output_keeps_what_was_printed(tmp_path, to_file):
     assert said == b"before\n{}\nafter\n"
 
 
+def test_folders_are_made_unless_they_are_the_users_to_name(tmp_path):
+    files.write_bytes(tmp_path / "a" / "b" / "x", b"x")
+    with pytest.raises(OutputError, match="cannot write .*the folder .*absent does not exist"):
+        files.write_bytes(tmp_path / "absent" / "x", b"x", parents=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 @pytest.mark.parametrize("name", ["folder", "file/x"])
 def test_what_cannot_be_written_is_one_line(tmp_path, name):
     (tmp_path / "folder").mkdir()

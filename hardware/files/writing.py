@@ -26,10 +26,10 @@ _number = itertools.count()
 
 
 @contextmanager
-def writing(path: PathLike, otherwise: str = _ELSEWHERE) -> Iterator[Path]:
+def writing(path: PathLike, otherwise: str = _ELSEWHERE, parents: bool = True) -> Iterator[Path]:
     """Yield a temporary path; what is written there takes the place of `path` at once, or not at all after an error.
 
-    The folder is made where it is missing. A symbolic link stays one: what it points to is replaced. Where `path` is
+    A symbolic link stays one: what it points to is replaced. Where `path` is
     no plain file (a device, a FIFO, ``/dev/stdout``), it is written to and stays what it is.
 
     Parameters
@@ -37,11 +37,13 @@ def writing(path: PathLike, otherwise: str = _ELSEWHERE) -> Iterator[Path]:
     path : path-like
     otherwise : str
         What the reader of the error is told to do.
+    parents : bool
+        Make the folder where it is missing.
 
     Raises
     ------
     OutputError
-        The disk is full, the folder closed, or `path` a folder.
+        The disk is full, the folder closed or not there, or `path` a folder.
     """
     path = Path(path)
     temporary = None
@@ -55,7 +57,10 @@ def writing(path: PathLike, otherwise: str = _ELSEWHERE) -> Iterator[Path]:
             target = Path(os.path.realpath(str(path)))
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if parents:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            elif not target.parent.is_dir():
+                raise FileNotFoundError(errno.ENOENT, f"the folder {target.parent} does not exist")
             # cut, so that the longest name that a disk takes can be written
             temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}-{next(_number)}.tmp")
         yield temporary
@@ -121,15 +126,15 @@ def cannot_write(path: PathLike, error: OSError, otherwise: str = _ELSEWHERE) ->
     return OutputError(f"cannot write {path}: {reason}; {otherwise}")
 
 
-def write_bytes(path: PathLike, data: bytes, otherwise: str = _ELSEWHERE) -> None:
+def write_bytes(path: PathLike, data: bytes, otherwise: str = _ELSEWHERE, parents: bool = True) -> None:
     """Write all of a file or nothing of it; see `writing`."""
-    with writing(path, otherwise) as temporary:
+    with writing(path, otherwise, parents) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path: PathLike, text: str, otherwise: str = _ELSEWHERE) -> None:
+def write_text(path: PathLike, text: str, otherwise: str = _ELSEWHERE, parents: bool = True) -> None:
     """Write UTF-8; see `writing`."""
-    write_bytes(path, text.encode("utf-8"), otherwise)
+    write_bytes(path, text.encode("utf-8"), otherwise, parents)
 
 
 def json_bytes(value: Any) -> bytes:
@@ -137,9 +142,9 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
-def write_json(path: PathLike, value: Any, otherwise: str = _ELSEWHERE) -> None:
+def write_json(path: PathLike, value: Any, otherwise: str = _ELSEWHERE, parents: bool = True) -> None:
     """Write `json_bytes`; see `writing`."""
-    write_bytes(path, json_bytes(value), otherwise)
+    write_bytes(path, json_bytes(value), otherwise, parents)
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray], level: int = 6) -> bytes:

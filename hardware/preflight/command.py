@@ -130,4 +130,4 @@ def write_json(report, path) -> None:
     OutputError
         The file cannot be written.
     """
-    files.write_json(path, report.to_json(), "choose another --json FILE")
+    files.write_json(path, report.to_json(), "choose another --json FILE", parents=False)
