@@ -53,6 +53,9 @@ def _arguments() -> argparse.ArgumentParser:
             verb.add_argument("--limit", type=int, metavar="N", help="first N test samples (deploy.limit)")
             verb.add_argument("--target", choices=("emulator", "reference"), help="deploy.target")
 
+    verb = add("settings", _settings, "print every setting with its default, bounds and meaning")
+    verb.add_argument("section", nargs="?", help="for example train, or train.epochs (default: all)")
+
     verb = with_settings(add("repeat", _repeat, "train, fine-tune and deploy with several seeds: means and intervals"))
     verb.add_argument("experiment")
     verb.add_argument("--seeds", type=int, default=3, metavar="N", help="how many, the experiment's first (default: 3)")
@@ -100,6 +103,13 @@ def _stage(arguments) -> int:
 
         page, *_ = write_comparison(arguments.runs, [experiment.name for experiment in loaded])
         print(f"report: side by side in {page}")
+    return 0
+
+
+def _settings(arguments) -> int:
+    from cotrain.pipeline.commands.settings import run
+
+    run(arguments.section)
     return 0
 
 

@@ -1,158 +1,281 @@
-"""Experiments: frozen settings, read from TOML, changed from the command line with ``--set section.key=value``.
+"""Experiments: settings, read from TOML, changed from the command line with ``--set section.key=value``.
 
-The docstring of a field is its help text. Every value is checked where it enters: an unknown name is answered with
-the nearest one that exists, a value of another type with the type that is expected.
+Bounds, unit and help text stand at the field; ``cotrain settings`` prints them. An experiment may start from another
+one (``base = "locnet"``), and paths in its file are relative to that file.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import tomllib
-import typing
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+import json
+from dataclasses import field
+from typing import Annotated, Any, ClassVar
 
-from cotrain.hardware.errors import InputError, MissingError
+from cotrain.hardware.chip.limits import BOARDS
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline import layers
+from cotrain.pipeline.checked import Entry, entries, nearest, setting, settings, show
+from cotrain.pipeline.evaluation.rows import MODELS
+from cotrain.pipeline.layers import names
 
-EXPERIMENTS_DIR = Path(__file__).parent / "experiments"
+__all__ = [
+    "DataSettings", "DeploySettings", "Experiment", "FinetuneSettings", "NetworkSettings", "NeuronSettings",
+    "PhaseSettings", "QuantizeSettings", "SubmissionSettings", "TrainSettings", "all_settings", "load", "names",
+    "nearest", "shared_settings",
+]  # fmt: skip
+
+SEED_MOST = 2**32 - 1  # what NumPy's RandomState takes
+NAME_BYTES = 100  # of a run folder; file systems take 255, and files below it are named after it
+OWN_MODEL = "model"  # network.name of a network that was made elsewhere
 
 
-def choice(*values: str) -> Any:
-    """The type of a setting that takes one of `values`."""
-    return Literal[values]
-
-
-@dataclass(frozen=True)
+@settings
 class DataSettings:
     """Which images, and how they are split."""
 
-    name: str = "synthetic-planes"  # a key of pipeline.datasets.DATASETS
-    height: int = 64  # pixels of a network input
-    width: int = 128
-    split_seed: int = 0  # of the split alone, 80/10/10 by image or volume; a change of seed keeps it
-    shift_fraction: float = 0.08  # shifted protocol (boxes): largest shift and scale of a test image
-    shift_seed: int = 1
-    n_groups: int = 0  # synthetic data sets: images or volumes to make (0: the data set's default)
+    SECTION: ClassVar[str] = "data"
+
+    name: str = setting(
+        "synthetic-planes",
+        "boxes, masks, volumes or classes (your own files, see path), or a named set such as mnist",
+        shortest=1,
+        longest=100,
+    )
+    path: str = setting("", "your own files: the folder of the images", location=True, longest=4096)
+    labels: str = setting(
+        "",
+        "boxes: a COCO .json, a .csv, or a folder of VOC .xml or YOLO .txt; masks: the folder of label images",
+        location=True,
+        longest=4096,
+    )
+    category: str = setting("", "boxes: which objects, where the labels know several kinds", longest=200)
+    classes: tuple[int, ...] = setting(
+        (),
+        "masks, volumes: label values, each a class of its own; empty: everything above 0 is one class",
+        least=0,
+        most=65535,
+        longest=255,
+    )
+    height: int = setting(64, "of a network's input; 0: a model's own", unit="pixels", least=0, most=4096)
+    width: int = setting(128, "of a network's input; 0: a model's own", unit="pixels", least=0, most=4096)
+    channels: int = setting(1, "of a network's input: 1 grey, 3 colour; 0: a model's own", least=0, most=1024)
+    invert: bool = setting(False, "1 - pixel, for dark objects on a bright ground: a black pixel costs no spikes")
+    offset: float = setting(
+        0.0, "added to pixels in [0, 1] after scale, for models trained on another range", least=-1e4, most=1e4
+    )
+    scale: float = setting(1.0, "factor of pixels in [0, 1], for models trained on another range", above=0, most=1e4)
+    split_seed: int = setting(
+        0, "of the split alone, 80/10/10 by image or volume; a change of seed keeps it", least=0, most=SEED_MOST
+    )
+    shift_fraction: float = setting(
+        0.08,
+        "shifted protocol (boxes): largest shift and change of size of a test image",
+        unit="of the image",
+        least=0,
+        below=1,
+    )
+    shift_seed: int = setting(1, "of the shifted protocol", least=0, most=SEED_MOST)
+    n_groups: int = setting(
+        0, "synthetic sets: images or volumes to make; 0: the set's own number", least=0, most=10**6
+    )
 
 
-@dataclass(frozen=True)
+@settings
 class NetworkSettings:
     """Which network, and its widths."""
 
-    name: str = "locnet"  # a key of pipeline.networks.NETWORKS
-    filters: tuple[int, ...] = (8, 16, 32)  # per resolution
-    dense: tuple[int, ...] = (128, 64, 32)  # hidden dense layers (LocNet)
-    kernel: int = 3  # pixels
-    pool_kernel: int = 2  # pixels, of the convolutions of stride 2
-    bottleneck_layers: int = 2  # convolutions at the lowest resolution (CAE)
+    SECTION: ClassVar[str] = "network"
+
+    name: str = setting("locnet", 'a network of the package, or "model": your own, see path', shortest=1, longest=100)
+    path: str = setting("", "your own model: .keras, .h5 or .onnx", location=True, longest=4096)
+    max_pool: str = setting(
+        "refuse",
+        "a model's max-pooling, which the chip has not: refused, or taken as average-pooling (then fine-tune)",
+        choices=("refuse", "average"),
+    )
+    filters: tuple[int, ...] = setting(
+        (8, 16, 32), "of the convolutions, one entry a resolution", least=1, most=4096, shortest=1, longest=12
+    )
+    dense: tuple[int, ...] = setting(
+        (128, 64, 32), "neurons of the hidden dense layers (locnet)", least=1, most=65536, longest=32
+    )
+    kernel: int = setting(3, "of the convolutions", unit="pixels", least=1, most=64)
+    pool_kernel: int = setting(
+        2, "of the convolutions of stride 2 in the place of pooling", unit="pixels", least=1, most=64
+    )
+    bottleneck_layers: int = setting(2, "convolutions at the lowest resolution (cae)", least=1, most=32)
 
 
-@dataclass(frozen=True)
+@settings
 class NeuronSettings:
     """The neuron of every layer, in every phase."""
 
-    kind: choice("lif", "rectified") = "rectified"
-    rate_curve: choice("loihi", "ideal") = "loihi"  # of the ANN: the chip's discretised rates, or the closed form
-    tau_rc_s: float = 0.02
-    tau_ref_s: float = 0.002
-    smoothing: float = 0.005  # gamma of the soft LIF
-    rate_scale_hz: float = 200.0  # rate of a neuron whose activation is 1
+    SECTION: ClassVar[str] = "neurons"
+
+    kind: str = setting("rectified", "leaky integrate-and-fire, or integrate-and-fire", choices=("lif", "rectified"))
+    rate_curve: str = setting(
+        "loihi", "of the ANN: the chip's rates in whole steps, or the closed form", choices=("loihi", "ideal")
+    )
+    tau_rc_s: float = setting(0.02, "membrane time constant (lif)", unit="s", above=0, most=10)
+    tau_ref_s: float = setting(0.002, "refractory period (lif)", unit="s", least=0, most=1)
+    smoothing: float = setting(0.005, "gamma of the soft LIF curve; 0: the hard one", least=0, most=10)
+    rate_scale_hz: float = setting(
+        200.0, "firing rate of a neuron whose activation is 1", unit="Hz", above=0, most=100000
+    )
 
 
-@dataclass(frozen=True)
-class TrainSettings:
+Epochs = Annotated[int, setting(50, "the most that are trained", unit="epochs", least=0, most=10**6)]
+BatchSize = Annotated[int, setting(32, "samples of a training step", unit="samples", least=1, most=65536)]
+LearningRate = Annotated[float, setting(1e-3, "of Adam, at its height", above=0, most=100)]
+ClipNorm = Annotated[float, setting(0.0, "largest norm of a gradient; 0: any", least=0, most=1e9)]
+Patience = Annotated[
+    int,
+    setting(
+        0,
+        "epochs without a better validation metric before stopping; 0: never stops early",
+        unit="epochs",
+        least=0,
+        most=10**6,
+    ),
+]
+
+
+@settings
+class PhaseSettings:
+    """What both phases of training have. Their own defaults stand below, the rest here."""
+
+    epochs: Epochs = 50
+    batch_size: BatchSize = 32
+    learning_rate: LearningRate = 1e-3
+    clip_norm: ClipNorm = 0.0
+    patience: Patience = 0
+    backend: str = setting("nengo-dl", "what trains; tensorflow is the faster one", choices=("nengo-dl", "tensorflow"))
+    schedule: str = setting(
+        "cosine", "of the learning rate; cosine ends at a hundredth of it", choices=("constant", "cosine")
+    )
+    warmup_epochs: int = setting(
+        0, "in which the learning rate rises to its full size", unit="epochs", least=0, most=10**6
+    )
+    rate_weight: float = setting(
+        0.0, "of the penalty on firing rates outside of the range below, per layer", least=0, most=1e9
+    )
+    rate_min_hz: float = setting(0.0, "lower end of the range that costs nothing", unit="Hz", least=0, most=1e6)
+    rate_max_hz: float = setting(
+        250.0, "its upper end; the paper's target is a range of no width", unit="Hz", least=0, most=1e6
+    )
+    rate_mean_weight: float = setting(
+        0.0, "of the penalty on the mean activity of all neurons; neurons.rate_scale_hz is 1", least=0, most=1e9
+    )
+    precision: str = setting(
+        "float32", "of images, spikes and weights in convolutions (tensorflow)", choices=("float32", "bfloat16")
+    )
+    round_weights: bool = setting(
+        False, "round to the chip's 8 bits in the forward pass, one scale a layer (tensorflow)"
+    )
+    average: float = setting(
+        0.0,
+        "decay per step of a running average of the parameters, which is what is kept; 0: none (tensorflow)",
+        least=0,
+        below=1,
+    )
+    epoch_samples: int = setting(
+        0, "samples after which an epoch ends; 0: all of the training split", unit="samples", least=0, most=10**9
+    )
+    augment: bool = setting(True, "train on random views of the images")
+    view_fraction: float = setting(1.0, "how many of the samples are seen in a random view", least=0, most=1)
+    view_shift: float = setting(0.08, "largest shift of a view", unit="of the image", least=0, below=1)
+    view_scale: float = setting(0.08, "largest change of size of a view", unit="of the image", least=0, below=1)
+
+    def check_together(self) -> None:
+        if self.rate_min_hz > self.rate_max_hz:
+            section = getattr(self, "SECTION", "train")
+            raise InputError(
+                f"{section}.rate_min_hz is {self.rate_min_hz:g}; expected at most rate_max_hz, {self.rate_max_hz:g}"
+            )
+
+
+@settings
+class TrainSettings(PhaseSettings):
     """The ANN (rates)."""
 
-    backend: choice("nengo-dl", "tensorflow") = "nengo-dl"
-    epochs: int = 50
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    schedule: choice("constant", "cosine") = "cosine"  # of the learning rate; cosine ends at a hundredth
-    warmup_epochs: int = 0  # in which the learning rate rises to its full size
-    loss: choice("mse", "mae", "huber", "giou", "giou-mae", "bce-dice") = "mse"
-    rate_weight: float = 0.0  # of the penalty on firing rates outside the range below, per layer
-    rate_min_hz: float = 0.0
-    rate_max_hz: float = 250.0  # the paper's target is a range of no width
-    rate_mean_weight: float = 0.0  # of the mean activity of all neurons; an activity of 1 is rate_scale_hz
-    precision: choice("float32", "bfloat16") = "float32"  # of images, spikes and weights in convolutions
-    round_weights: bool = False  # to the chip's 8 bits in the forward pass, one scale a layer
-    average: float = 0.0  # decay per step of a running average of the parameters, which is what is kept (0: none)
-    epoch_samples: int = 0  # samples after which an epoch ends (0: all of the training split)
-    view_fraction: float = 1.0  # augmentation: how many of the samples are seen in a random view
-    view_shift: float = 0.08  # largest shift, as a fraction of the image, and largest change of size
-    view_scale: float = 0.08
-    clip_norm: float = 0.0  # largest norm of a gradient (0: any)
-    augment: bool = True
-    patience: int = 0  # epochs without a better validation metric before stopping (0: never)
+    SECTION: ClassVar[str] = "train"
+
+    loss: str = setting(
+        "mse",
+        "boxes: mse, mae, huber, giou, giou-mae; masks: bce-dice. Fine-tuning takes the same",
+        choices=("mse", "mae", "huber", "giou", "giou-mae", "bce-dice"),
+    )
 
 
-@dataclass(frozen=True)
-class FinetuneSettings:
+@settings
+class FinetuneSettings(PhaseSettings):
     """The hybrid: spikes forward, rate gradients backward."""
 
-    backend: choice("nengo-dl", "tensorflow") = "nengo-dl"
-    epochs: int = 7
-    batch_size: int = 16
-    learning_rate: float = 1e-4
-    schedule: choice("constant", "cosine") = "cosine"
-    warmup_epochs: int = 0
-    rate_weight: float = 0.0
-    rate_min_hz: float = 0.0
-    rate_max_hz: float = 250.0
-    rate_mean_weight: float = 0.0
-    precision: choice("float32", "bfloat16") = "float32"
-    round_weights: bool = False
-    average: float = 0.0
-    epoch_samples: int = 0
-    view_fraction: float = 1.0
-    view_shift: float = 0.08
-    view_scale: float = 0.08
-    clip_norm: float = 1.0
-    n_steps: int = 60
-    readout_steps: int = 30  # the prediction is the mean readout over the last of the steps
-    synapse_s: float = 0.002  # Lowpass on every connection between spiking layers
-    augment: bool = True
-    patience: int = 3
+    SECTION: ClassVar[str] = "finetune"
+
+    epochs: Epochs = 7
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 1e-4
+    clip_norm: ClipNorm = 1.0
+    patience: Patience = 3
+    n_steps: int = setting(60, "of a presentation, in training, emulation and on the board", least=1, most=100000)
+    readout_steps: int = setting(
+        30, "the prediction is the mean readout over the last of the steps", least=1, most=100000
+    )
+    synapse_s: float = setting(
+        0.002, "time constant of the Lowpass on every connection between spiking layers", unit="s", least=0, most=10
+    )
+
+    def check_together(self) -> None:
+        super().check_together()
+        if self.readout_steps > self.n_steps:
+            raise InputError(
+                f"finetune.readout_steps is {self.readout_steps}; expected at most n_steps, {self.n_steps}"
+            )
 
 
-@dataclass(frozen=True)
+@settings
 class QuantizeSettings:
     """Placement on the chip."""
 
-    board: choice("kapoho_bay", "nahuku8", "nahuku32", "pohoiki") = "nahuku32"
-    prefer: choice("cores", "precision") = "cores"
+    SECTION: ClassVar[str] = "quantize"
+
+    board: str = setting("nahuku32", "the board whose limits hold", choices=[board.name for board in BOARDS])
+    prefer: str = setting("cores", "few cores, or more of them with finer weights", choices=("cores", "precision"))
 
 
-@dataclass(frozen=True)
+@settings
 class DeploySettings:
     """The comparison on the test split."""
 
-    target: choice("emulator", "reference") = "emulator"
-    models: tuple[str, ...] = (
-        "constant", "ann", "converted", "hybrid", "loihi-converted", "loihi-hybrid",
-    )  # fmt: skip
-    limit: int = 0  # test samples (0: all)
-    batch_size: int = 64  # samples that are held in memory at once
-    n_bootstrap: int = 2000
+    SECTION: ClassVar[str] = "deploy"
+
+    target: str = setting(
+        "emulator", "the fast emulator, or nengo-loihi's own (same integers, slow)", choices=("emulator", "reference")
+    )
+    models: tuple[str, ...] = setting(MODELS, "the rows that are run", choices=MODELS, shortest=1)
+    limit: int = setting(0, "test samples that are scored; 0: all", unit="samples", least=0, most=10**9)
+    batch_size: int = setting(64, "samples that are held in memory at once", unit="samples", least=1, most=65536)
+    n_bootstrap: int = setting(2000, "resamples behind an interval", least=1, most=10**6)
 
 
-@dataclass(frozen=True)
+@settings
 class SubmissionSettings:
     """The bundle for the lab."""
 
-    n_samples: int = 16  # test samples that travel, spread over the split
+    SECTION: ClassVar[str] = "submission"
+
+    n_samples: int = setting(16, "test samples that travel, spread over the split", unit="samples", least=1, most=10000)
 
 
-@dataclass(frozen=True)
+@settings
 class Experiment:
     """Everything that a run depends on."""
 
-    name: str = ""
-    title: str = ""
-    seed: int = 0
-    dt_s: float = 0.001
+    name: str = setting("experiment", "of the run folder: the name of the experiment's file", shortest=1)
+    title: str = setting("", "heads the report", longest=200)
+    seed: int = setting(0, "of initial parameters, order and views of the images", least=0, most=SEED_MOST)
+    dt_s: float = setting(0.001, "length of a time step", unit="s", above=0, most=1)
     data: DataSettings = field(default_factory=DataSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     neurons: NeuronSettings = field(default_factory=NeuronSettings)
@@ -162,6 +285,22 @@ class Experiment:
     deploy: DeploySettings = field(default_factory=DeploySettings)
     submission: SubmissionSettings = field(default_factory=SubmissionSettings)
 
+    def check_together(self) -> None:
+        _check_name(self.name)
+        if not self.title.isprintable():
+            raise InputError(f"title is {show(self.title)}; expected one line")
+        own = self.network.name == OWN_MODEL
+        if own and not self.network.path:
+            raise InputError(f'network.name is "{OWN_MODEL}" and network.path is empty; expected your model\'s file')
+        if self.train.epochs == 0 and not own:
+            raise InputError(
+                f'train.epochs is 0, which keeps the weights of your own model (network.name = "{OWN_MODEL}"); '
+                "expected 1 or more"
+            )
+        for key in ("height", "width", "channels"):
+            if not own and getattr(self.data, key) == 0:
+                raise InputError(f"data.{key} is 0, which stands for a model's own; expected 1 or more")
+
     def resolved(self, *sections: str) -> dict[str, Any]:
         """Settings as plain JSON values; with `sections`, those sections and the scalars only."""
         full = dataclasses.asdict(self)
@@ -170,132 +309,75 @@ class Experiment:
         return {k: v for k, v in full.items() if not isinstance(v, dict) or k in sections}
 
 
-# Bounds that a type cannot say. A value outside is refused before any work is done.
-_POSITIVE = {
-    "height", "width", "kernel", "pool_kernel", "bottleneck_layers", "epochs", "batch_size", "n_steps", "readout_steps",
-    "rate_scale_hz", "tau_rc_s", "learning_rate", "dt_s", "n_bootstrap", "n_samples",
-}  # fmt: skip
-_NOT_NEGATIVE = {
-    "limit", "patience", "n_groups", "tau_ref_s", "synapse_s", "smoothing", "seed", "shift_fraction",
-    "rate_weight", "rate_min_hz", "rate_max_hz", "clip_norm", "rate_mean_weight", "average", "epoch_samples",
-    "warmup_epochs", "view_fraction", "view_shift", "view_scale",
-}  # fmt: skip
+SECTIONS = {cls.SECTION: cls for cls in (
+    DataSettings, NetworkSettings, NeuronSettings, TrainSettings, FinetuneSettings, QuantizeSettings, DeploySettings,
+    SubmissionSettings,
+)}  # fmt: skip
 
 
-def names() -> list[str]:
-    """Names of the experiments that come with the package."""
-    return sorted(p.stem for p in EXPERIMENTS_DIR.glob("*.toml"))
+def all_settings() -> tuple[Entry, ...]:
+    """Every setting there is, section by section."""
+    return tuple(one for cls in (Experiment, *SECTIONS.values()) for one in entries(cls))
+
+
+def shared_settings(experiment: Experiment) -> dict[str, Any]:
+    """Settings that a training depends on, without the seed; as JSON has them."""
+    resolved = experiment.resolved("data", "network", "neurons", "train", "finetune", "quantize")
+    return json.loads(json.dumps({key: value for key, value in resolved.items() if key not in ("seed", "title")}))
 
 
 def load(name: str, overrides: list[str] | None = None) -> Experiment:
     """Read experiment `name` (or a path that ends in .toml) and apply ``section.key=value`` overrides.
 
+    Paths in the file are relative to it, those of `overrides` to the working folder.
+
     Raises
     ------
     InputError
         Unknown experiment, section, key, or a value that is not allowed there.
+    MissingError
+        The file does not exist.
     """
-    path = Path(name) if name.endswith(".toml") else EXPERIMENTS_DIR / f"{name}.toml"
-    if not path.is_file():
-        if name.endswith(".toml"):
-            raise MissingError(f"experiment file {name} does not exist; give its path, or one of {', '.join(names())}")
-        raise InputError(f"unknown experiment {name!r}{nearest(name, names())}; there are {', '.join(names())}")
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} is not valid TOML: {error}; mend that line") from None
-    tree["name"] = path.stem
-    for item in overrides or []:
-        _apply(tree, item)
-    experiment = _build(Experiment, tree, path.name)
-    _check(experiment)
-    return experiment
+    locations = {section: tuple(e.key for e in entries(cls) if e.location) for section, cls in SECTIONS.items()}
+    where = name.rsplit("/", 1)[-1] if name.endswith(".toml") else f"{name}.toml"
+    return _build(layers.read(name, overrides or [], locations), where if where.isprintable() else show(where))
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """'; did you mean X?' for the closest of `known`, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _apply(tree: dict, item: str) -> None:
-    key, equals, text = item.partition("=")
-    if not equals or not key:
-        raise InputError(f"--set {item!r}: expected section.key=value, for example --set train.epochs=1")
-    *sections, leaf = key.strip().split(".")
-    try:
-        value = tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise InputError(f"--set {item!r}: {section!r} is a value, not a section")
-    tree[leaf] = value
-
-
-def _build(cls, tree: dict, where: str):
-    types = typing.get_type_hints(cls, include_extras=True)
+def _build(tree: dict[str, Any], where: str) -> Experiment:
+    known = [f.name for f in dataclasses.fields(Experiment)]
     values = {}
-    for key, value in tree.items():
-        if key not in types:
-            raise InputError(
-                f"{where}: unknown setting {key!r}{nearest(key, list(types))}; there are {', '.join(types)}"
-            )
-        values[key] = _convert(value, types[key], f"{where}: {key}", f"{where}.{key}")
-    return cls(**values)
+    if tree.get("network", {}) and isinstance(tree["network"], dict) and tree["network"].get("name") == OWN_MODEL:
+        sizes = dict.fromkeys(("height", "width", "channels"), 0)  # the model's own, unless they are given
+        if isinstance(tree.setdefault("data", {}), dict):
+            tree["data"] = {**sizes, **tree["data"]}
+    try:
+        for key, value in tree.items():
+            if key not in known:
+                raise InputError(f"unknown setting {key!r}{nearest(key, known)}; there are {', '.join(known)}")
+            cls = SECTIONS.get(key)
+            if cls is not None:
+                if not isinstance(value, dict):
+                    keys = ", ".join(one.key for one in entries(cls))
+                    raise InputError(f"{key} is a section with keys {keys}, got {show(value)}")
+                value = cls(**value)
+            values[key] = value
+        return Experiment(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
-def _convert(value, kind, what: str, where: str):
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise InputError(f"{what} is a section with keys {', '.join(typing.get_type_hints(kind))}, got {value!r}")
-        return _build(kind, value, where)
-    if get_origin(kind) is Literal:
-        allowed = get_args(kind)
-        if value not in allowed:
-            raise InputError(
-                f"{what} is {value!r}{nearest(str(value), list(allowed))}; expected one of {', '.join(allowed)}"
-            )
-        return value
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            raise InputError(f"{what} is {value!r}; expected a list of {get_args(kind)[0].__name__}")
-        return tuple(_convert(v, get_args(kind)[0], what, where) for v in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise InputError(f"{what} is {value!r}; expected a {kind.__name__}")
-    return value
-
-
-def _check(experiment: Experiment) -> None:
-    sections = [("", experiment)] + [
-        (f.name + ".", getattr(experiment, f.name))
-        for f in dataclasses.fields(experiment)
-        if dataclasses.is_dataclass(getattr(experiment, f.name))
-    ]
-    for prefix, section in sections:
-        for f in dataclasses.fields(section):
-            value = getattr(section, f.name)
-            if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
-                raise InputError(f"{prefix}{f.name} is {value}; expected a finite number")
-            if f.name in _POSITIVE and not value > 0:
-                raise InputError(f"{prefix}{f.name} is {value}; expected more than 0")
-            if f.name in _NOT_NEGATIVE and not value >= 0:
-                raise InputError(f"{prefix}{f.name} is {value}; expected 0 or more")
-            if isinstance(value, tuple) and any(isinstance(v, int) and v <= 0 for v in value):
-                raise InputError(f"{prefix}{f.name} is {list(value)}; expected widths above 0")
-    tune = experiment.finetune
-    for section in (experiment.train, tune):
-        for name in ("average", "view_shift", "view_scale"):
-            if getattr(section, name) >= 1:
-                raise InputError(f"{name} is {getattr(section, name):g}; expected less than 1")
-        if section.view_fraction > 1:
-            raise InputError(f"view_fraction is {section.view_fraction:g}; expected at most 1")
-        if section.rate_min_hz > section.rate_max_hz:
-            raise InputError(
-                f"rate_min_hz is {section.rate_min_hz:g}; expected at most rate_max_hz, {section.rate_max_hz:g}"
-            )
-    if tune.readout_steps > tune.n_steps:
-        raise InputError(f"finetune.readout_steps is {tune.readout_steps}; expected at most n_steps, {tune.n_steps}")
+def _check_name(name: str) -> None:
+    """A name is that of a folder: refuse what is none, and what would not fit."""
+    bad = (
+        f"longer than {NAME_BYTES} bytes" if len(name.encode()) > NAME_BYTES
+        else "a path" if "/" in name or "\\" in name
+        else "hidden" if name.startswith(".")
+        else "read as an option" if name.startswith("-")
+        else "not printable" if not name.isprintable() or name != name.strip()
+        else ""
+    )  # fmt: skip
+    if bad:
+        raise InputError(
+            f"an experiment called {show(name)} would be a folder whose name is {bad}; rename its file, "
+            "for example to mine.toml"
+        )

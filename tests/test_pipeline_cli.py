@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cotrain.pipeline import experiment
 from cotrain.pipeline.__main__ import main
 from cotrain.pipeline.evaluation.evaluate import MODELS
 from cotrain.pipeline.runs import artifacts
@@ -208,3 +209,20 @@ def test_help_names_every_stage_and_is_quick_to_load():
     for word in ("train", "finetune", "quantize", "deploy", "report", "repeat", "evaluate", "check", "data"):
         assert word in out
     assert out.splitlines()[-1] in ("[]", "['numpy']")
+
+
+def test_settings_prints_every_key_with_default_bounds_and_meaning(capsys):
+    assert cotrain("settings") == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) < 80
+    flat = " ".join(text.split())
+    for one in experiment.all_settings():
+        assert f" {one.key} = " in f" {flat}" and one.meaning[1:] in flat and one.allowed[1:] in flat, one.name
+    assert cotrain("settings", "train") == 0
+    part = capsys.readouterr().out
+    assert part.startswith("[train]") and "[finetune]" not in part and part in text
+    assert cotrain("settings", "train.epochs") == 0
+    assert capsys.readouterr().out.count(" = ") == 1
+    for wrong, words in (("trian", "did you mean 'train'"), ("train.epoch", "did you mean 'epochs'")):
+        assert cotrain("settings", wrong) == 2
+        assert words in capsys.readouterr().err

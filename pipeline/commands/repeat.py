@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline.experiment import Experiment
+from cotrain.pipeline.experiment import Experiment, shared_settings
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.stages import runner
 
@@ -109,12 +108,6 @@ def summarise(experiment: Experiment, found: list[dict[str, Any]]) -> dict[str, 
             for name in first.get("protocols", {})
         },
     }
-
-
-def shared_settings(experiment: Experiment) -> dict[str, Any]:
-    """Settings that a training depends on, without the seed; as JSON has them."""
-    resolved = experiment.resolved("data", "network", "neurons", "train", "finetune", "quantize")
-    return json.loads(json.dumps({key: value for key, value in resolved.items() if key not in ("seed", "title")}))
 
 
 def _rows(tables: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

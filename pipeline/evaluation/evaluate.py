@@ -14,13 +14,13 @@ from cotrain.pipeline.datasets.augment import shifted
 from cotrain.pipeline.datasets.constant import predict_constant
 from cotrain.pipeline.evaluation import models
 from cotrain.pipeline.evaluation.kept import Kept
+from cotrain.pipeline.evaluation.rows import MODELS
 from cotrain.pipeline.evaluation.tally import Tally, agreement, as_target, skipped
 from cotrain.pipeline.experiment import Experiment, nearest
 from cotrain.pipeline.networks import NetworkSpec, Params
 
 __all__ = ["MODELS", "METRIC", "Evaluation", "Kept", "evaluate", "check_models"]
 
-MODELS = ("constant", "ann", "converted", "hybrid", "loihi-converted", "loihi-hybrid")
 METRIC = {"boxes": "iou", "masks": "dice"}
 SCHEMA = 1
 

@@ -12,7 +12,7 @@ from cotrain.pipeline.runs import artifacts
 
 Params = dict[str, np.ndarray]
 
-PRETRAINED_DIR = Path(__file__).parent / "pretrained"
+PRETRAINED_DIR = Path(__file__).parents[1] / "pretrained"
 KINDS = {"ann": "train", "hybrid": "finetune"}  # and the stage that makes them
 
 
