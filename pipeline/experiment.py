@@ -64,6 +64,9 @@ class DataSettings:
         0.0, "added to pixels in [0, 1] after scale, for models trained on another range", least=-1e4, most=1e4
     )
     scale: float = setting(1.0, "factor of pixels in [0, 1], for models trained on another range", above=0, most=1e4)
+    neighbours: int = setting(
+        0, "slices of a volume that a network sees besides its own, on each side; as channels", least=0, most=16
+    )
     split_seed: int = setting(
         0, "of the split alone, 80/10/10 by image or volume; a change of seed keeps it", least=0, most=SEED_MOST
     )

@@ -67,7 +67,7 @@ def run(name: str, variant: str, seed: int, data: Path, anns: dict) -> dict:
     if VALIDATION_GROUPS[name]:
         last = np.unique(validation.groups)[VALIDATION_GROUPS[name]]
         validation = validation.take(int(np.argmax(validation.groups == last)))
-    spec = spec_for(settings.network, dataset.image_shape)
+    spec = spec_for(settings.network, dataset.input_shape)
     found = evaluate(
         settings, spec, {"ann": anns[key], "hybrid": hybrid}, constant_predictor(dataset.subset("train")), validation,
         say=quiet,

@@ -58,7 +58,7 @@ def run(
     constant = found.constant
     if constant is None:
         constant = constant_predictor(everything.subset("train"))
-    spec = spec_for(experiment.network, everything.image_shape)
+    spec = spec_for(experiment.network, everything.input_shape)
     say(
         f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, "
         f"parameters: {found.source}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from cotrain.hardware.errors import InputError
 
 from .base import IGNORE, SPLITS, Dataset, Rejected
+from .neighbours import with_neighbours
 
 __all__ = ["DATASETS", "IGNORE", "SPLITS", "Dataset", "Rejected", "load", "load_for"]
 
@@ -78,7 +79,7 @@ def load_for(settings, data: Path, scratch: Path) -> Dataset:
         if not synthetic:
             raise InputError(f"data.n_groups is for synthetic data; {settings.name} has as many as its folder holds")
         options["n_images" if settings.name == "synthetic-planes" else "n_volumes"] = settings.n_groups
-    return load(settings.name, scratch if synthetic else data, **options)
+    return with_neighbours(load(settings.name, scratch if synthetic else data, **options), settings.neighbours)
 
 
 def _nearest(word: str, known) -> str:

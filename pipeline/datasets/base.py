@@ -122,6 +122,11 @@ class Dataset:
         return self.images.shape[3]
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of what a network sees."""
+        return self.images.shape[1:]
+
+    @property
     def n_classes(self) -> int:
         """How many there are to tell apart; a background is none of them."""
         return len(self.class_names)
@@ -133,6 +138,10 @@ class Dataset:
     def moved(self, images: np.ndarray, targets: np.ndarray) -> Dataset:
         """The same samples seen otherwise; a box may have left its picture."""
         return self._with(images=images, targets=targets)
+
+    def with_channels(self, images: np.ndarray, channel_kind: str) -> Dataset:
+        """The same samples with other channels, made of pixels that were checked."""
+        return self._with(images=images, channel_kind=channel_kind)
 
     def _with(self, **changes: Any) -> Dataset:
         """A copy that is not checked again: it holds what was checked."""

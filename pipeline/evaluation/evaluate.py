@@ -105,7 +105,7 @@ def evaluate(
     result.trajectory.update(models=curves, spikes=spike_curves)
     result.predictions.update(
         names=dataset.names, groups=dataset.groups, group_names=np.unique(dataset.groups),
-        images=np.rint(dataset.images[..., 0] * 255).astype(np.uint8),
+        images=np.rint(np.stack([dataset.view(i) for i in range(len(dataset))]) * 255).astype(np.uint8),
         targets=as_target(dataset.task, dataset.targets),
     )  # fmt: skip
     result.rates = {f"{model}/{layer}": values for model, layers in rates.items() for layer, values in layers.items()}

@@ -13,7 +13,7 @@ from cotrain.pipeline.runs import artifacts
 def run(context) -> None:
     """Write metrics.json, predictions.npz, rates.npz, trajectory.json and raster.npz."""
     experiment, dataset = context.experiment, context.dataset
-    spec = spec_for(experiment.network, dataset.image_shape)
+    spec = spec_for(experiment.network, dataset.input_shape)
     params = context.found.params
     scored = dataset.subset("test").take(experiment.deploy.limit or None)
     constant = constant_predictor(dataset.subset("train"))

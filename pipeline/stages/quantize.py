@@ -22,7 +22,7 @@ def run(context) -> None:
     from cotrain.hardware.preflight.quantization import quantization_error
 
     experiment = context.experiment
-    spec = spec_for(experiment.network, context.dataset.image_shape)
+    spec = spec_for(experiment.network, context.dataset.input_shape)
     errors = {}
     for model, kind in MODELS.items():
         built = placed_network(experiment, spec, context.found.params[kind])

@@ -22,7 +22,7 @@ def run(context) -> None:
     from cotrain.hardware.bundle.pack import pack
 
     experiment, tune = context.experiment, context.experiment.finetune
-    spec = spec_for(experiment.network, context.dataset.image_shape)
+    spec = spec_for(experiment.network, context.dataset.input_shape)
     params = context.found.params["hybrid"]
     built = placed_network(experiment, spec, params)
     test = context.dataset.subset("test")

@@ -72,7 +72,7 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
     """
     from cotrain.pipeline.training.losses import LOSSES
 
-    spec = spec_for(experiment.network, dataset.image_shape)
+    spec = spec_for(experiment.network, dataset.input_shape)
     task = "boxes" if spec.readout.kind == "dense" else "masks"
     if task != dataset.task:
         raise InputError(f"network.name {spec.name} predicts {task}; data.name {dataset.name} has {dataset.task}")
