@@ -26,6 +26,7 @@ __all__ = [
 
 SEED_MOST = 2**32 - 1  # what NumPy's RandomState takes
 NAME_BYTES = 100  # of a run folder; file systems take 255, and files below it are named after it
+TASKS_OWN = -1.0  # of a view: what `pipeline.datasets.augment` draws for the task
 OWN_MODEL = "model"  # network.name of a network that was made elsewhere
 
 
@@ -181,6 +182,9 @@ class PhaseSettings:
         least=0,
         below=1,
     )
+    weight_decay: float = setting(
+        0.0, "part of a kernel that goes with a step, times the learning rate (tensorflow)", least=0, most=100
+    )
     epoch_samples: int = setting(
         0, "samples after which an epoch ends; 0: all of the training split", unit="samples", least=0, most=10**9
     )
@@ -188,6 +192,14 @@ class PhaseSettings:
     view_fraction: float = setting(1.0, "how many of the samples are seen in a random view", least=0, most=1)
     view_shift: float = setting(0.08, "largest shift of a view", unit="of the image", least=0, below=1)
     view_scale: float = setting(0.08, "largest change of size of a view", unit="of the image", least=0, below=1)
+    view_rotate_deg: float = setting(
+        TASKS_OWN, "largest turn of a view (masks, classes); -1: the task's own", unit="degrees", least=-1, most=180
+    )
+    view_stretch: float = setting(
+        TASKS_OWN, "largest change of a view's shape, height against width; -1: the task's own", least=-1, below=1
+    )
+    view_gain: float = setting(TASKS_OWN, "largest change of contrast; -1: the task's own", least=-1, below=1)
+    view_tone: float = setting(TASKS_OWN, "largest change of midtones; -1: the task's own", least=-1, below=1)
 
     def check_together(self) -> None:
         if self.rate_min_hz > self.rate_max_hz:
@@ -207,6 +219,9 @@ class TrainSettings(PhaseSettings):
         "mse",
         "boxes: mse, mae, huber, giou, giou-mae; masks: bce-dice. Fine-tuning takes the same",
         choices=("mse", "mae", "huber", "giou", "giou-mae", "bce-dice"),
+    )
+    batch_norm: bool = setting(
+        False, "standardise every layer's input batch by batch; folded into the weights afterwards (tensorflow)"
     )
 
 

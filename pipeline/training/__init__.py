@@ -100,6 +100,8 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
         precision=settings.precision,
         round_weights=settings.round_weights,
         average=settings.average,
+        batch_norm=not hybrid and settings.batch_norm,
+        weight_decay=settings.weight_decay,
         dt_s=experiment.dt_s,
         seed=experiment.seed,
         **steps,

@@ -37,6 +37,8 @@ class Job:
     clip_norm: float = 0.0  # 0: not clipped
     precision: str = "float32"  # of images, spikes and kernels; "bfloat16" in TensorFlow only
     round_weights: bool = False  # to the chip's grid, in TensorFlow only
+    batch_norm: bool = False  # while the ANN trains, in TensorFlow only
+    weight_decay: float = 0.0  # part of a kernel that goes in a step, times the learning rate; in TensorFlow only
     average: float = 0.0  # decay of the running average of the parameters (0: none), in TensorFlow only
     dt_s: float = 0.001
     n_steps: int = 1  # of a presentation; 1 for rates
@@ -91,10 +93,11 @@ def make_backend(name: str, job: Job, params: Params) -> Backend:
     """
     if name not in BACKENDS:
         raise InputError(f"backend is {name!r}; there are {', '.join(BACKENDS)}")
-    if name == "nengo-dl" and (job.precision != "float32" or job.round_weights or job.average):
+    extras = ("round_weights", "average", "batch_norm", "weight_decay")
+    if name == "nengo-dl" and (job.precision != "float32" or any(getattr(job, key) for key in extras)):
         raise InputError(
-            "backend nengo-dl trains in float32 and knows neither round_weights nor average; leave these at their "
-            "defaults or set backend to tensorflow"
+            f"backend nengo-dl trains in float32 and knows none of {', '.join(extras)}; leave these at their defaults "
+            "or set backend to tensorflow"
         )
     module, cls = BACKENDS[name]
     return getattr(importlib.import_module(module), cls)(job, params)

@@ -37,6 +37,10 @@ class Schedule:
     view_fraction: float
     view_shift: float
     view_scale: float
+    view_rotate_deg: float
+    view_stretch: float
+    view_gain: float
+    view_tone: float
     epoch_samples: int
     patience: int
     seed: int
@@ -48,6 +52,12 @@ class Schedule:
         """From the settings of a phase, those of the data, and the seed of order and views."""
         names = [field.name for field in fields(cls) if field.name not in ("seed", "shift_fraction", "shift_seed")]
         return cls(*(getattr(settings, name) for name in names), seed, data.shift_fraction, data.shift_seed)
+
+    def views(self, task: str) -> dict[str, float]:
+        """Settings for `pipeline.datasets.augment`; those below 0 are left to the task, and boxes do not turn."""
+        names = ("shift", "scale", "stretch", "gain", "tone") + (() if task == "boxes" else ("rotate_deg",))
+        drawn = {name: getattr(self, f"view_{name}") for name in names}
+        return {name: value for name, value in drawn.items() if value >= 0}
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1. "cosine" falls along half a cosine, after the warm-up."""
@@ -185,7 +195,7 @@ def batches(
     for index in order.reshape(-1, size):
         images, targets = dataset.images[index], dataset.targets[index]
         if schedule.augment:
-            views = augment(dataset.task, images, targets, rng, shift=schedule.view_shift, scale=schedule.view_scale)
+            views = augment(dataset.task, images, targets, rng, **schedule.views(dataset.task))
             seen = rng.random(size) < schedule.view_fraction
             images[seen], targets[seen] = views[0][seen], views[1][seen]
         yield images, scaler.standardise(targets).astype(np.float32)

@@ -13,7 +13,7 @@ from cotrain.pipeline.networks import Params, neurons_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
 from cotrain.pipeline.training.losses import activity_penalty, penalty_of_sums, task_loss
-from cotrain.pipeline.training.unrolled import layerwise
+from cotrain.pipeline.training.unrolled import layerwise, normalise
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 WEIGHT_MAX = 255  # of a weight on the chip; with both signs its lowest bit is lost, so that weights are even
@@ -25,6 +25,11 @@ class TensorFlowBackend:
     def __init__(self, job: Job, params: Params):
         self.job = job
         job.spec.check_params(params)
+        self.statistics = {}  # of batch normalisation
+        if job.batch_norm:
+            gammas, statistics = normalise.initial(job.spec, params)
+            params = {**params, **gammas}
+            self.statistics = {name: tf.Variable(value, trainable=False) for name, value in statistics.items()}
         self.variables = {name: tf.Variable(params[name], name=name, dtype=tf.float32) for name in params}
         self.averages = {}  # of the variables, over the steps
         if job.average:
@@ -35,13 +40,16 @@ class TensorFlowBackend:
         self._predict = tf.function(lambda images: forward(job, self.kept, images)[0], autograph=False)
 
     @property
-    def kept(self) -> dict[str, tf.Variable]:
-        """What validation and `params` see."""
-        return self.averages or self.variables
+    def kept(self) -> dict:
+        """What validation and `params` see: parameters of the network without normalisation."""
+        trained = self.averages or self.variables
+        return normalise.fold(self.job.spec, trained, self.statistics) if self.statistics else trained
 
     def train_step(self, images: np.ndarray, targets: np.ndarray, learning_rate: float) -> StepResult:
         self.optimizer.learning_rate = learning_rate
-        loss, rates_hz = self._train(tf.constant(images, tf.float32), tf.constant(targets, tf.float32))
+        loss, rates_hz = self._train(
+            tf.constant(images, tf.float32), tf.constant(targets, tf.float32), tf.constant(learning_rate, tf.float32)
+        )
         return StepResult(float(loss), rates_hz.numpy())
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -54,12 +62,12 @@ class TensorFlowBackend:
 
     def state(self) -> dict[str, np.ndarray]:
         state = {f"optimizer/{i:03d}": np.asarray(w) for i, w in enumerate(self.optimizer.get_weights())}
-        for group, variables in (("now", self.variables), ("average", self.averages)):
+        for group, variables in self._groups():
             state.update({f"{group}/{name}": variable.numpy() for name, variable in variables.items()})
         return state
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        for group, variables in (("now", self.variables), ("average", self.averages)):
+        for group, variables in self._groups():
             for name, variable in variables.items():
                 variable.assign(state[f"{group}/{name}"])
         self.optimizer.set_weights([state[key] for key in sorted(state) if key.startswith("optimizer/")])
@@ -67,15 +75,25 @@ class TensorFlowBackend:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _train_step(self, images, targets):
+    def _groups(self):
+        return (("now", self.variables), ("average", self.averages), ("statistics", self.statistics))
+
+    def _train_step(self, images, targets, learning_rate):
         job, variables = self.job, list(self.variables.values())
+        norm = normalise.BatchNorm(self.variables) if self.statistics else None
         with tf.GradientTape() as tape:
-            prediction, penalty, means = _outcome(job, self.variables, images)
+            prediction, penalty, means = _outcome(job, self.variables, images, norm)
             loss = task_loss(job.loss, prediction, targets, job.scaler) + penalty
         gradients = tape.gradient(loss, variables)
         if job.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, job.clip_norm)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if job.weight_decay:  # apart from the gradient (AdamW: Loshchilov and Hutter 2019, algorithm 2)
+            for name, variable in self.variables.items():
+                if name.endswith(".kernel"):
+                    variable.assign_sub(learning_rate * job.weight_decay * variable)
+        for name, statistic in self.statistics.items():
+            statistic.assign_add((1 - normalise.MOMENTUM) * (norm.seen[name] - statistic))
         if self.averages:  # the first steps count more, so that the initial parameters are soon forgotten
             n = tf.cast(self.optimizer.iterations, tf.float32)
             decay = tf.minimum(job.average, n / (n + 9))
@@ -110,12 +128,12 @@ def forward(job: Job, params: dict, images):
     return _readout(job, params, last), [tf.reshape(a, (images.shape[0], -1)) for a in activity]
 
 
-def _outcome(job: Job, params: dict, images):
+def _outcome(job: Job, params: dict, images, norm: normalise.BatchNorm | None = None):
     """(prediction as `forward` has it, penalty on the rates, mean activation of each layer)."""
     if job.phase == "hybrid":
         prediction, activity = forward(job, params, images)
         return prediction, activity_penalty(activity, job), tf.stack([tf.reduce_mean(a) for a in activity])
-    outputs, sums = _rates(job, params, images)
+    outputs, sums = _rates(job, params, images, norm)
     sizes = [a.shape.num_elements() for a in outputs]
     prediction = _readout(job, params, tf.cast(outputs[-1], tf.float32))
     return prediction, penalty_of_sums(sums, sizes, job), sums[:, 0] / tf.constant(sizes, tf.float32)
@@ -128,13 +146,17 @@ def _readout(job: Job, params: dict, last):
     return tf.reshape(prediction, (last.shape[0], -1))
 
 
-def _rates(job: Job, params: dict, images):
-    """Activations of each layer, and for all layers (n_layers, 2) the sums of `layerwise.rates`."""
+def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | None = None):
+    """Activations of each layer, and for all layers (n_layers, 2) the sums of `layerwise.rates`.
+
+    `norm` is the batch normalisation of a training step.
+    """
     model, c, dtype = _neurons(job)
     low, high = (rate_hz / job.neurons.rate_scale_hz for rate_hz in (job.rate_min_hz, job.rate_max_hz))
     x, outputs, sums = images, [], []
     for layer in job.spec.layers:
         x = _linear(layer, x, params, dtype, _rounds(job, layer))
+        x = norm(layer, x) if norm else x
         x = tf.nn.bias_add(x, tf.cast(params[f"{layer.name}.bias"], dtype))
         x, of_layer = layerwise.rates(model, c, x, low, high)
         outputs.append(x)

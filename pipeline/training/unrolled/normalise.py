@@ -1,0 +1,68 @@
+"""Batch normalisation while the ANN trains, gone when it is done: what is kept is a plain kernel and a plain bias.
+
+Before its neurons every hidden layer's input x = kernel * activity is standardised filter by filter (Ioffe and Szegedy
+2015, algorithm 1)::
+
+    y = gamma (x - mean) / sqrt(variance + EPSILON) + bias
+
+with mean and variance of the batch in training, and their running means afterwards (algorithm 2). With those y is
+linear in x, so that kernel * gamma / sqrt(variance + EPSILON) and bias - mean * gamma / sqrt(variance + EPSILON) give
+the same y without it: neither the chip nor any other part of the package knows of the normalisation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from cotrain.pipeline.compat import import_tensorflow
+from cotrain.pipeline.networks import NetworkSpec, Params
+
+tf = import_tensorflow()
+
+EPSILON = 1e-4  # in units of activation, squared
+GAMMA = 0.5  # where gamma starts: half of the neurons fire, a strong one near rate_scale_hz
+MOMENTUM = 0.98  # of the running means, per step
+
+
+def initial(spec: NetworkSpec, params: Params) -> tuple[Params, Params]:
+    """What training with normalisation has besides the parameters.
+
+    Returns
+    -------
+    gammas : dict of ndarray
+        ``{"conv1.gamma": (units,), ...}``: trained.
+    statistics : dict of ndarray
+        ``{"conv1.mean": (units,), "conv1.variance": (units,), ...}``: followed.
+    """
+    gammas, statistics = {}, {}
+    for layer in spec.layers:
+        like = np.zeros_like(params[f"{layer.name}.bias"])
+        gammas[f"{layer.name}.gamma"] = like + np.float32(GAMMA)
+        statistics[f"{layer.name}.mean"] = like
+        statistics[f"{layer.name}.variance"] = like + np.float32(1)
+    return gammas, statistics
+
+
+def fold(spec: NetworkSpec, trained: dict, statistics: dict) -> dict:
+    """Kernels and biases of the same network without normalisation; of tensors or arrays."""
+    plain = {name: value for name, value in trained.items() if not name.endswith(".gamma")}
+    for layer in spec.layers:
+        name = layer.name
+        factor = trained[f"{name}.gamma"] / (statistics[f"{name}.variance"] + EPSILON) ** 0.5
+        plain[f"{name}.kernel"] = trained[f"{name}.kernel"] * factor  # the last axis is the filter's
+        plain[f"{name}.bias"] = trained[f"{name}.bias"] - statistics[f"{name}.mean"] * factor
+    return plain
+
+
+class BatchNorm:
+    """The normalisation of one training step; remembers the statistics that it saw."""
+
+    def __init__(self, trained: dict):
+        self.trained = trained
+        self.seen = {}  # as `initial`'s statistics
+
+    def __call__(self, layer, x):
+        """x (n_samples, ..., units), without its bias, as y without its bias."""
+        mean, variance = tf.nn.moments(tf.cast(x, tf.float32), axes=list(range(x.shape.rank - 1)))
+        self.seen[f"{layer.name}.mean"], self.seen[f"{layer.name}.variance"] = mean, variance
+        factor = self.trained[f"{layer.name}.gamma"] * tf.math.rsqrt(variance + EPSILON)
+        return x * tf.cast(factor, x.dtype) - tf.cast(mean * factor, x.dtype)
