@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError, MissingError
+from cotrain.hardware.files.reading import one_line
 
 from .checks import IGNORE, SPLITS, TASKS, check
 
-__all__ = ["IGNORE", "SPLITS", "TASKS", "Dataset", "Rejected", "Unusable", "split_by_group"]
+__all__ = ["IGNORE", "SPLITS", "TASKS", "Dataset", "Rejected", "Unusable", "one_line", "split_by_group"]
 
 HELD_OUT_FRACTION = 0.1  # of the groups, for the test split and again for the validation split
 
@@ -210,6 +211,11 @@ def _class_names(task: str, targets: np.ndarray) -> tuple[str, ...]:
     return tuple(str(k) for k in range(n))
 
 
+def hashed_order(groups: np.ndarray, seed: int) -> list[str]:
+    """The different groups, in the order of a hash of seed and name."""
+    return sorted(set(groups.tolist()), key=lambda g: hashlib.sha256(f"{seed}/{g}".encode()).digest())
+
+
 def split_by_group(groups: np.ndarray, seed: int) -> np.ndarray:
     """Assign every group to train, validation or test (80/10/10).
 
@@ -226,7 +232,7 @@ def split_by_group(groups: np.ndarray, seed: int) -> np.ndarray:
     (n,) str
         All samples of a group are in the same split. From three groups on no split is empty.
     """
-    unique = sorted(set(groups.tolist()), key=lambda g: hashlib.sha256(f"{seed}/{g}".encode()).digest())
+    unique = hashed_order(groups, seed)
     n_held_out = max(round(HELD_OUT_FRACTION * len(unique)), 1)
     place = {group: "train" for group in unique}
     place.update({group: "validation" for group in unique[n_held_out : 2 * n_held_out]})
@@ -247,31 +253,21 @@ def check_image_shape(image_shape) -> tuple[int, int]:
     return height, width
 
 
-def need_folder(folder: Path, holds: str) -> None:
+FETCH = "run `make data`, or name the folder of the data sets (DATA=DIR for make, --data DIR for cotrain)"
+OWN = "mend the files, or name others in data.path and data.labels"
+
+
+def need_folder(folder: Path, holds: str, advice: str = FETCH) -> None:
     """Raise MissingError with the way to get the data unless the folder is there."""
     if not folder.is_dir():
-        raise MissingError(
-            f"no folder {folder}, which should hold {holds}: run `make data`, "
-            "or name the folder of the data sets (DATA=DIR for make, --data DIR for cotrain)"
-        )
+        raise MissingError(f"no folder {folder}, which should hold {holds}: {advice}")
 
 
-def need_samples(found: int, usable: int, folder: Path, holds: str, rejected: list[Rejected]) -> None:
+def need_samples(found: int, usable: int, folder: Path, holds: str, rejected: list[Rejected], advice: str = "") -> None:
     """Raise unless something usable was found in the folder."""
     if not found:
-        raise MissingError(
-            f"nothing in {folder}: expected {holds}; run `make data`, "
-            "or name the folder of the data sets (DATA=DIR for make, --data DIR for cotrain)"
-        )
+        raise MissingError(f"nothing in {folder}: expected {holds}; {advice or OWN}")
     if not usable:
         more = f", and {len(rejected) - 1} more" if len(rejected) > 1 else ""
-        raise InputError(
-            f"no usable sample in {folder}: {rejected[0]}{more}; expected {holds}. "
-            "Fetch the data again with `make data`"
-        )
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error's text, for a reason."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+        first = f": {rejected[0]}{more}" if rejected else ""
+        raise InputError(f"no usable sample in {folder}{first}; expected {holds}. To go on, {advice or OWN}")

@@ -14,15 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from .base import (
+    FETCH,
     Dataset,
     Rejected,
     Unusable,
     check_image_shape,
     need_folder,
     need_samples,
-    one_line,
     split_by_group,
 )
+from .listing import files_by_stem
+from .matfile import read_mat
+from .pictures import read_picture
 
 IMAGES = Path("caltech-101", "101_ObjectCategories", "airplanes")
 ANNOTATIONS = Path("caltech-101", "Annotations", "Airplanes_Side_2")
@@ -56,8 +59,8 @@ def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
     image_folder, annotation_folder = Path(root, IMAGES), Path(root, ANNOTATIONS)
     need_folder(image_folder, "image_NNNN.jpg")
     need_folder(annotation_folder, "annotation_NNNN.mat")
-    image_paths = _numbered(image_folder, r"image_(\d+)\.jpe?g")
-    annotation_paths = _numbered(annotation_folder, r"annotation_(\d+)\.mat")
+    image_paths = _numbered(image_folder, "image", (".jpg", ".jpeg"))
+    annotation_paths = _numbered(annotation_folder, "annotation", (".mat",))
 
     images, boxes, names, rejected = [], [], [], []
     for number in sorted(image_paths.keys() | annotation_paths.keys()):
@@ -66,21 +69,21 @@ def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
         annotation_path = annotation_paths.get(number, annotation_folder / f"annotation_{number}.mat")
         path = image_path
         try:
-            image, size = read_image(image_path, shape)
+            picture = read_picture(image_path, shape, invert=True)
             path = annotation_path
-            boxes.append(read_box(annotation_path, size))
+            boxes.append(read_box(annotation_path, picture.size))
         except Unusable as reason:
             rejected.append(Rejected(name, path.relative_to(root).as_posix(), str(reason)))
         else:
-            images.append(image)
+            images.append(picture.image)
             names.append(name)
     n_found = len(image_paths) + len(annotation_paths)
-    need_samples(n_found, len(images), image_folder, "image_NNNN.jpg", rejected)
+    need_samples(n_found, len(images), image_folder, "image_NNNN.jpg", rejected, FETCH)
     names = np.array(names)
     return Dataset(
         name="caltech101-airplanes",
         task="boxes",
-        images=np.stack(images)[..., np.newaxis],
+        images=np.stack(images),
         targets=np.stack(boxes),
         names=names,
         groups=names,
@@ -91,41 +94,10 @@ def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
     )
 
 
-def _numbered(folder: Path, pattern: str) -> dict[str, Path]:
-    """Files of the folder whose whole name matches, by the number in it."""
-    matches = ((re.fullmatch(pattern, path.name), path) for path in folder.iterdir())
+def _numbered(folder: Path, prefix: str, endings: tuple[str, ...]) -> dict[str, Path]:
+    """Files of the folder that are called by the prefix and a number, by that number."""
+    matches = ((re.fullmatch(rf"{prefix}_(\d+)", stem), path) for stem, path in files_by_stem(folder, endings).items())
     return {match[1]: path for match, path in matches if match}
-
-
-def read_image(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
-    """Read a JPEG as an inverted grey image.
-
-    Returns
-    -------
-    image : (height, width) float32
-        In [0, 1]; white is 0.
-    size : (int, int)
-        Height and width of the file's image, in pixels.
-
-    Raises
-    ------
-    Unusable
-        The file is missing, truncated or no image.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            grey = file.convert("L")
-    except FileNotFoundError:
-        raise Unusable("the image is missing") from None
-    # Pillow's decoders raise these three for damaged files.
-    except (OSError, ValueError, SyntaxError) as error:
-        raise Unusable(f"the image cannot be read: {one_line(error)}") from None
-    except Image.DecompressionBombError as error:
-        raise Unusable(f"the image is too large: {one_line(error)}") from None
-    resized = grey.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)  # antialiased when it shrinks
-    return 1 - np.asarray(resized, dtype=np.float32) / 255, (grey.height, grey.width)
 
 
 def read_box(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -147,18 +119,12 @@ def read_box(path: Path, size: tuple[int, int]) -> np.ndarray:
     Unusable
         The file is missing or unreadable, or its box is none.
     """
-    import scipy.io
-
-    try:
-        with open(path, "rb") as file:
-            annotation = scipy.io.loadmat(file)  # all of it, so that a truncated file shows
-    except FileNotFoundError:
-        raise Unusable("the annotation is missing") from None
-    except Exception as error:  # noqa: BLE001  (a damaged .mat file makes SciPy raise nearly anything)
-        raise Unusable(f"the annotation cannot be read: {one_line(error)}") from None
+    annotation = read_mat(path)
     if "box_coord" not in annotation:
         raise Unusable("the annotation has no box_coord")
     box = annotation["box_coord"]
+    if isinstance(box, str):
+        raise Unusable(f"box_coord is {box}: expected 4 numbers")
     if box.size != 4 or box.dtype.kind not in "uif":
         raise Unusable(f"box_coord is {box.dtype} of shape {box.shape}: expected 4 numbers")
     box = box.ravel().astype(np.float64)  # most are uint16, one is uint8
