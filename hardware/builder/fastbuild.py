@@ -17,6 +17,7 @@ import numpy as np
 from cotrain.hardware.builder.convweights import conv2d_loihi_weights
 from cotrain.hardware.builder.cutting import split_axon, split_synapse
 from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder.probes import chip_probe, split_probe
 
 VERSION = (1, 1)  # of nengo-loihi, whose functions these are held to
 
@@ -38,7 +39,7 @@ def split_model(model):
     by_axon = {
         name: _with(getattr(theirs, name), split_axon=split_axon) for name in ("split_block_axons", "split_input_axons")
     }
-    return _with(theirs.split_model, split_synapse=split_synapse, **by_axon)(model)
+    return _with(theirs.split_model, split_synapse=split_synapse, split_probe=split_probe, **by_axon)(model)
 
 
 def _known() -> bool:
@@ -61,9 +62,10 @@ def _with(function, **names):
 def _builder():
     """nengo-loihi's Builder; build functions that somebody else has registered stay."""
     base = import_nengo_loihi("builder.builder").Builder
-    network, connection, ensemble = (
-        import_nengo_loihi(f"builder.{name}") for name in ("network", "connection", "ensemble")
+    network, connection, ensemble, probe = (
+        import_nengo_loihi(f"builder.{name}") for name in ("network", "connection", "ensemble", "probe")
     )
+    read = {name: _with(getattr(probe, name), LoihiProbe=chip_probe()) for name in ("conn_probe", "signal_probe")}
     ours = {
         ensemble.build_ensemble: _with(ensemble.build_ensemble, gen_eval_points=_gen_eval_points),
         network.build_network: _with(
@@ -75,6 +77,7 @@ def _builder():
         connection.build_conv2d_connection: _with(
             connection.build_conv2d_connection, conv2d_loihi_weights=conv2d_loihi_weights
         ),
+        probe.build_probe: _with(probe.build_probe, **read),
     }
     return _derived(base, ours)
 

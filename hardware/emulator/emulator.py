@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import List, Optional, Sequence
 
 import numpy as np
+from cotrain.hardware.builder.probes import weighted_by_vectors
 from cotrain.hardware.compiler.program import ARRAYS, Program, ProgramProbe
 from cotrain.hardware.emulator.kernels import Readout, Scratch, run_sample
 from cotrain.hardware.emulator.memory import LayoutBuilder
@@ -191,8 +192,8 @@ class Emulator:
     def probe_elements(self, probe: int):
         """(columns, weight) of a probe that takes each value by itself, None if it adds values up."""
         p = self.program.probes[probe]
-        weights = {None if w is None else w.item() if w.ndim == 0 else "matrix" for w in p.weights}
-        if len(weights) > 1 or "matrix" in weights or not p.compartments:
+        weights = {None if w is None else w.item() if w.ndim == 0 else "array" for w in p.weights}
+        if len(weights) > 1 or "array" in weights or not p.compartments:
             return None
         columns = self._column_of[p.key][np.concatenate(p.compartments)]
         columns = columns if p.reindexing is None else columns[p.reindexing]
@@ -264,6 +265,8 @@ def decode(probe: ProgramProbe, outputs: Sequence[np.ndarray]) -> np.ndarray:
     The products are the same NumPy calls on arrays of the same shape and layout, since the order in which floats are
     summed is part of the result.
     """
+    if any(w is not None and w.ndim == 1 for w in probe.weights):
+        return weighted_by_vectors(outputs, probe.weights, probe.reindexing)
     weighted = [o if w is None else np.asarray(o).dot(w) for o, w in zip(outputs, probe.weights)]
     if any(w is not None and w.ndim > 1 for w in probe.weights):
         return sum(weighted)

@@ -17,10 +17,13 @@ from cotrain.hardware.emulator.emulator import Emulator, decode, default_threads
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.host.neurons import scale_into, spike_lines
 from cotrain.hardware.host.plan import HostBatch, HostPlan
+from cotrain.hardware.simulator.recording import sampled
 
 _ROW_BYTES = 4 << 20  # host state of a batch: more samples cost cache, fewer cost Python's share of each step
 _MAX_BATCH = 32  # samples
 RESULT_BYTES = 3 << 30  # results larger than this do not leave room in 4 GB
+WORK_BYTES = 2 << 30  # what all threads together may hold of samples that they work on
+_LIST_BYTES = 128  # a step's list of spikes on Python's heap
 
 
 @dataclass
@@ -101,11 +104,14 @@ class BatchRunner:
             self._after(values, recordings, n, n_steps, first_kept, out)
         else:
             recordings = self._together(values, n, n_steps, noise, first_kept, out)
+        steps = np.arange(1, n_steps + 1)
         for probe, (index, filtered) in self.links.probes.items():
             compiled = self.program.probes[index]
+            kept = sampled(steps, probe.sample_every, self.program.dt_s)
+            kept = slice(first_kept, None) if kept.all() else kept & (steps > first_kept)
             for recording in recordings:
                 data = filtered(decode(compiled, self.emulator.probe_outputs(recording, index)))
-                out.probes.setdefault(probe, []).append(np.asarray(data)[first_kept:])
+                out.probes.setdefault(probe, []).append(np.asarray(data)[kept])
         return out
 
     def _feed(self, batch, values, t):
@@ -217,7 +223,8 @@ class BatchRunner:
         """Run all samples; returns ({probe: (n_samples, n_kept, size)}, Stats)."""
         threads = threads or default_threads()
         first_kept = 0 if last_steps is None else n_steps - last_steps
-        size = self._batch_size(n_samples, threads)
+        self._check_results(probes, n_samples, n_steps, first_kept)
+        size = self._batch_size(n_samples, threads, n_steps)
         batches = [(i, min(i + size, n_samples)) for i in range(0, n_samples, size)]
         result = _Result(probes, n_samples, n_steps - first_kept)
         stats = _StatsSum(self, n_samples)
@@ -246,11 +253,44 @@ class BatchRunner:
                 raise
         return result.arrays, stats.stats()
 
-    def _batch_size(self, n_samples, threads):
+    def _batch_size(self, n_samples, threads, n_steps):
         rows = [p.row_bytes() for p in (self.pre, self.host) if p is not None]
         fit = max(1, _ROW_BYTES // max(rows + [1]))
         share = -(-n_samples // (2 * threads))
-        return int(max(1, min(fit, _MAX_BATCH, share)))
+        at_work = min(threads, n_samples)
+        room = WORK_BYTES // (at_work * self._sample_bytes(n_steps))
+        if not room:
+            fits = int(n_steps * WORK_BYTES / (at_work * self._sample_bytes(n_steps)))
+            raise InputError(
+                f"n_steps={n_steps:,}: predict holds a sample's steps in memory, and here {fits:,} fit; use run_steps "
+                "for runs that long"
+            )
+        return int(max(1, min(fit, _MAX_BATCH, share, room)))
+
+    def _sample_bytes(self, n_steps) -> int:
+        """Memory that the steps of one sample take while it is worked on: spikes in, recordings, and their floats."""
+        recorded = {key: len(columns) for key, columns in self.emulator.columns.items()}
+        per_step = recorded["spiked"] + 4 * recorded["voltage"] + 4 * recorded["current"]
+        per_step += 8 * sum(len(np.concatenate(p.compartments)) for p in self.program.probes if p.compartments)
+        per_step += sum(_LIST_BYTES + 4 * size for size in self.program.input_size)
+        per_step += sum(8 * probe.size_in for plan in (self.pre, self.host) if plan for probe in plan.model.probes)
+        return n_steps * max(int(per_step), _LIST_BYTES)
+
+    def _check_results(self, probes, n_samples, n_steps, first_kept):
+        """Refuse a result that is too large before anything runs."""
+        total = 0
+        for probe in probes:
+            every = 1 if probe.sample_every is None else max(1.0, probe.sample_every / self.program.dt_s)
+            key = self.program.probes[self.links.probes[probe][0]] if probe in self.links.probes else None
+            itemsize = 4 if key is not None and all(w is None for w in key.weights) else 8
+            n_bytes = n_samples * (n_steps - first_kept) / every * probe.size_in * itemsize
+            total += n_bytes
+            if total > RESULT_BYTES:
+                raise InputError(
+                    f"{probe}: {n_samples:,} samples of {n_steps - first_kept:,} steps with {probe.size_in:,} values "
+                    f"need {n_bytes / 2**30:,.1f} GiB (for all probes {RESULT_BYTES / 2**30:.1f} are allowed); pass "
+                    "last_steps to keep fewer steps, or predict in several calls"
+                )
 
 
 _NOTHING = np.zeros(0, dtype=np.int32)
@@ -338,12 +378,6 @@ class _Result:
                 block = np.zeros((j - i, 0, probe.size_in))
             if probe not in self.arrays:
                 shape = (self.n_samples,) + block.shape[1:]
-                n_bytes = int(np.prod(shape)) * block.itemsize
-                if n_bytes > RESULT_BYTES:
-                    raise InputError(
-                        f"{probe}: the result of shape {shape} needs {n_bytes / 2**30:.1f} GiB; pass last_steps to "
-                        "keep fewer steps, or predict in several calls"
-                    )
                 self.arrays[probe] = np.empty(shape, dtype=block.dtype)
             self.arrays[probe][i:j] = block
 

@@ -9,6 +9,7 @@ from typing import Dict, Optional
 
 import nengo
 import numpy as np
+from cotrain.hardware.builder import arguments
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.builder.fastbuild import fast_model
 from cotrain.hardware.compiler.compile import (
@@ -24,6 +25,7 @@ from cotrain.hardware.emulator.emulator import Emulator, warm_up
 from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
 from cotrain.hardware.simulator.interface import FastInterface
 from cotrain.hardware.simulator.predict import BatchRunner, Stats, chip_stats
+from cotrain.hardware.simulator.recording import CHUNK_STEPS, check_recordings, recording_simulator, sampled
 from nengo.exceptions import SimulatorClosed
 
 TARGETS = ("emulator", "reference", "loihi")
@@ -82,26 +84,21 @@ class Simulator:
             raise InputError(f"target {target!r}: choose one of {', '.join(TARGETS)}")
         if not isinstance(net, nengo.Network):
             raise InputError(f"network: expected a nengo.Network, got {type(net).__name__}")
-        nengo_loihi = import_nengo_loihi()
+        seed, dt_s = arguments.seed(seed), arguments.step_length(dt_s)
+        if threads is not None:
+            threads = arguments.whole_number("threads", threads, 1)
         if target == "loihi" and not import_nengo_loihi("hardware").HAS_NXSDK:
             raise MissingError("target 'loihi' needs Intel's NxSDK, which is not installed; use target='emulator'")
         self.net, self.target, self.seed, self.progress, self.threads = net, target, seed, progress, threads
+        self.program = self.emulator = None
         compiling = threading.Thread(target=warm_up)
         if target == "emulator":
             compiling.start()
-        # its emulator starts by filling integer arrays with NaN
-        with build_errors(), np.errstate(invalid="ignore"):
-            self._sim = nengo_loihi.Simulator(
-                net,
-                dt=dt_s,
-                model=fast_model(dt_s, f"{net}, dt={dt_s:f}") if target == "emulator" else None,
-                seed=seed,
-                target="loihi" if target == "loihi" else "sim",
-                remove_passthrough=remove_passthrough,
-            )
-        if target == "emulator":
-            compiling.join()
-        self.program = self.emulator = None
+        try:
+            self._sim = self._build(dt_s, remove_passthrough)
+        finally:
+            if target == "emulator":
+                compiling.join()
         if target == "emulator":
             try:
                 self.program = program_from_model(self._sim.model)
@@ -113,6 +110,18 @@ class Simulator:
         self._runners: Dict[tuple, BatchRunner] = {}
         self._stats: Optional[Stats] = None
         self.closed = False
+
+    def _build(self, dt_s, remove_passthrough):
+        # nengo-loihi's emulator starts by filling integer arrays with NaN
+        with build_errors(), np.errstate(invalid="ignore"):
+            return recording_simulator()(
+                self.net,
+                dt=dt_s,
+                model=fast_model(dt_s, f"{self.net}, dt={dt_s:f}"),
+                seed=self.seed,
+                target="loihi" if self.target == "loihi" else "sim",
+                remove_passthrough=remove_passthrough,
+            )
 
     # --- nengo_loihi.Simulator's calls
 
@@ -151,14 +160,37 @@ class Simulator:
         return self._sim.time
 
     def run(self, time_in_seconds: float) -> None:
-        """Simulate for a length of time, rounded to whole steps."""
-        self._sim.run(time_in_seconds)
-        self._stats = None
+        """Simulate for a length of time, rounded to whole steps.
+
+        Raises
+        ------
+        InputError
+            As `run_steps`; the time is negative, or no number.
+        """
+        self._open()
+        seconds = arguments.positive_seconds("run", time_in_seconds, allow_zero=True)
+        steps = int(np.round(seconds / self.dt))
+        if steps:
+            self.run_steps(steps)
+        else:
+            self._sim.run(seconds)  # warns, as nengo does
 
     def run_steps(self, steps: int) -> None:
-        """Simulate for a number of steps; probes continue in `data`."""
-        self._sim.run_steps(steps)
+        """Simulate for a number of steps; probes continue in `data`.
+
+        Raises
+        ------
+        InputError
+            Not a whole number of at least 1, or more steps than probes can record in memory.
+        """
+        self._open()
+        steps = arguments.whole_number("run_steps", steps, 1)
+        check_recordings(self.net.all_probes, steps, self.dt)
         self._stats = None
+        while steps:
+            n = steps if self.target == "loihi" else min(steps, CHUNK_STEPS)
+            self._sim.run_steps(n)
+            steps -= n
 
     def step(self) -> None:
         """Simulate one step."""
@@ -233,10 +265,9 @@ class Simulator:
             A node, shape, type or value that is not allowed; a result too large for memory.
         """
         self._open()
-        if not isinstance(n_steps, (int, np.integer)) or n_steps < 1:
-            raise InputError(f"n_steps: expected a whole number of at least 1, got {n_steps!r}")
-        if last_steps is not None and not 1 <= last_steps <= n_steps:
-            raise InputError(f"last_steps: expected 1 to n_steps ({n_steps}), got {last_steps}")
+        n_steps = arguments.whole_number("n_steps", n_steps, 1)
+        if last_steps is not None:
+            last_steps = arguments.whole_number("last_steps", last_steps, 1, n_steps)
         values = _checked(self.net, inputs, n_steps)
         n_samples = len(next(iter(values.values()))) if values else 1
         report = Progress(n_samples) if self.progress else None
@@ -276,8 +307,11 @@ class Simulator:
             for node, x in values.items():
                 _feed(sim, node, x[i])
             sim.run_steps(n_steps)
+            first_kept = n_steps - (last_steps or n_steps)
             for probe in self.net.all_probes:
-                out.setdefault(probe, []).append(np.array(sim.data[probe])[-(last_steps or n_steps) :])
+                recorded = np.flatnonzero(sampled(np.arange(1, n_steps + 1), probe.sample_every, sim.dt))
+                data = np.array(sim.data[probe]).reshape(len(recorded), probe.size_in)
+                out.setdefault(probe, []).append(data[recorded >= first_kept])
             if report is not None:
                 report(i + 1, n_samples)
         for w, start in zip(learned, initial):

@@ -1,0 +1,59 @@
+"""`nengo_loihi.Simulator`, as `hardware.Simulator` uses it: probes that sample, and memory asked for in advance."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.errors import InputError
+
+CHUNK_STEPS = 4096  # run in one go: what host and chip keep of a step in between does not add up over a long run
+RECORDED_BYTES = 3 << 30  # recordings larger than this do not leave room in 4 GB
+_ROW_BYTES = 128  # of one array on Python's heap: Nengo keeps one for every step
+
+
+def sampled(steps: np.ndarray, sample_every, dt_s: float) -> np.ndarray:
+    """Which steps (counted from 1) a probe records: step mod (sample_every / dt) < 1, as in `nengo.Simulator`."""
+    if sample_every is None:
+        return np.ones(len(steps), dtype=bool)
+    return steps % (sample_every / dt_s) < 1
+
+
+@functools.lru_cache(maxsize=None)
+def recording_simulator():
+    """A subclass of `nengo_loihi.Simulator` whose probes on the chip know ``sample_every``."""
+    base = import_nengo_loihi("simulator").Simulator
+
+    class RecordingSimulator(base):
+        def _probe(self):
+            self._probe_step_time()
+            chip = self.sims["loihi" if "loihi" in self.sims else "emulator"]
+            for probe in self.model.nengo_probes:
+                if probe in self.model.chip2host_params:
+                    continue
+                data = np.asarray(chip.collect_probe_output(self.model.objs[probe]["out"]))
+                steps = np.arange(self._n_steps - len(data) + 1, self._n_steps + 1)
+                self._probe_outputs[probe].extend(data[sampled(steps, probe.sample_every, self.dt)])
+
+    return RecordingSimulator
+
+
+def check_recordings(probes, n_steps: int, dt_s: float) -> None:
+    """Refuse a run of which the probes would record more than fits.
+
+    Raises
+    ------
+    InputError
+    """
+    n_bytes = 0
+    for probe in probes:
+        every = 1 if probe.sample_every is None else max(1.0, probe.sample_every / dt_s)
+        n_bytes += n_steps / every * (_ROW_BYTES + 8 * probe.size_in)
+    if n_bytes > RECORDED_BYTES:
+        fit = int(n_steps * RECORDED_BYTES / n_bytes)
+        raise InputError(
+            f"{n_steps:,} steps: what the probes record needs {n_bytes / 2**30:,.1f} GiB, and "
+            f"{RECORDED_BYTES / 2**30:.0f} are allowed: run {fit:,} steps, read sim.data, call sim.clear_probes() and "
+            "go on; or give the probes sample_every"
+        )
