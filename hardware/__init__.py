@@ -14,6 +14,7 @@ _EXPORTS = {
     "partition": "placement.partition",  # a submodule of that name would hide the function
     "check": "preflight.rules",
     "quantization_error": "preflight.quantization",
+    "estimate": "cost.estimate",  # likewise
     "Board": "chip.limits",
     "LOIHI1": "chip.limits",
     "KAPOHO_BAY": "chip.limits",

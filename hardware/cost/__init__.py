@@ -1,0 +1,1 @@
+"""What an inference costs on silicon: terms of energy and time, each with a range and its source."""

@@ -1,0 +1,124 @@
+"""Cores, chips and arriving spikes of each layer, as far as the counts say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import List, Tuple
+
+from cotrain.hardware.chip.events import CORES_PER_TILE, MESH_HEIGHT, MESH_WIDTH
+from cotrain.hardware.chip.limits import LOIHI1
+from cotrain.hardware.cost.counts import Counts, LayerCounts
+from cotrain.hardware.cost.ranges import Range, at_most, exactly, total
+
+
+@dataclass(frozen=True)
+class PlacedLayer:
+    """A layer with everything that its energy and time need; what is not known is a range without a value."""
+
+    counts: LayerCounts
+    cores: Range
+    spikes: Range
+    synops: Range
+    messages_in: Range
+    messages_out: Range
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The whole network."""
+
+    layers: Tuple[PlacedLayer, ...]
+    cores: Range
+    chips: Range
+
+
+def place(counts: Counts) -> Placed:
+    """Fill in what follows from the counts; where nothing does, the limits of the chip."""
+    cores, in_use, chips = _cores(counts)
+    n, layers = counts.n_steps, counts.layers
+    arriving = at_most(counts.input_spikes_per_inference, LOIHI1.input_axons * n * cores[0].high)
+    found: List[PlacedLayer] = []
+    incoming = _messages(None, arriving, layers[0], cores[0])
+    if counts.input_spikes_per_inference is None and layers[0].synops_per_inference is not None:
+        # each input spike that arrives at a core does something there
+        incoming = Range(None, 0.0, min(incoming.high, layers[0].synops_per_inference))
+    for i, layer in enumerate(layers):
+        spikes = at_most(layer.spikes_per_inference, layer.neurons * n)
+        last = i + 1 == len(layers)
+        outgoing = (
+            _known(layer.messages_per_inference, spikes)
+            if last
+            else _messages(layer.messages_per_inference, spikes, layers[i + 1], cores[i + 1])
+        )
+        found.append(PlacedLayer(layer, cores[i], spikes, _synops(layer, arriving, n), incoming, outgoing))
+        arriving, incoming = spikes, outgoing
+    return Placed(tuple(found), in_use, chips)
+
+
+def _known(messages, spikes: Range) -> Range:
+    return spikes if messages is None else exactly(messages)
+
+
+def _messages(messages, spikes: Range, target: LayerCounts, cores: Range) -> Range:
+    """Messages of `spikes` to a layer: one for each of its cores where it is dense, else for one of them at least."""
+    if messages is not None:
+        return exactly(messages)
+    least, most = max(1.0, cores.low), max(1.0, cores.high)
+    if target.synapse == "dense":
+        return spikes * Range(max(1.0, cores.middle), least, most)
+    return spikes * Range(1.0, 1.0, most)
+
+
+def _synops(layer: LayerCounts, arriving: Range, n_steps: int) -> Range:
+    """Synaptic operations, or their bounds: no spike does more than one on each neuron, nor more axons than a core has."""
+    if layer.synops_per_inference is not None:
+        return exactly(layer.synops_per_inference)
+    most = min(arriving.high, LOIHI1.input_axons * n_steps) * layer.neurons
+    least = min(most, arriving.low * layer.neurons) if layer.synapse == "dense" else 0.0
+    return Range(None, least, most)
+
+
+def _cores(counts: Counts) -> Tuple[List[Range], Range, Range]:
+    """Cores of each layer, of all, and chips."""
+    layers, given = counts.layers, counts.cores
+    least = [layer.cores or layer.least_cores for layer in layers]
+    room = min(
+        (LOIHI1.cores_per_chip * counts.chips if counts.chips else math.inf), counts.powered_cores or math.inf
+    )
+    if given is not None and given < sum(least):  # layers share cores
+        neurons = sum(layer.neurons for layer in layers)
+        each = [exactly(layer.cores or given * layer.neurons / neurons) for layer in layers]
+    else:
+        open_cores = math.inf if given is None else given - sum(least)
+        free = [layer for layer in layers if layer.cores is None]
+        spread = sum(layer.neurons for layer in free)
+        each = []
+        for layer, few in zip(layers, least):
+            if layer.cores is not None:
+                each.append(exactly(layer.cores))
+                continue
+            most = max(few, min(layer.neurons, few + open_cores, room))
+            value = few if given is None else min(most, few + open_cores * layer.neurons / spread)
+            each.append(Range(float(value), float(few), float(most)))
+    if given is not None:
+        in_use = exactly(given)
+    else:
+        in_use = total(each)
+        high = max(in_use.low, min(in_use.high, room))
+        in_use = Range(min(in_use.value, high), in_use.low, high)
+    if counts.chips is not None:
+        return each, in_use, exactly(counts.chips)
+    chips = [float(-(-n // LOIHI1.cores_per_chip)) for n in (in_use.value, in_use.low, in_use.high)]
+    return each, in_use, Range(*chips)
+
+
+def mean_hops(cores: float) -> Tuple[float, float]:
+    """Mean hops in x and y between two tiles drawn independently from those that `cores` fill by column.
+
+    For two uniform draws from 0..n-1, E|i - j| = (n^2 - 1) / (3 n).
+    """
+    tiles = min(max(1, math.ceil(cores / CORES_PER_TILE)), MESH_WIDTH * MESH_HEIGHT)
+    height = min(tiles, MESH_HEIGHT)
+    width = math.ceil(tiles / MESH_HEIGHT)
+    return (width**2 - 1) / (3 * width), (height**2 - 1) / (3 * height)
