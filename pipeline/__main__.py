@@ -74,6 +74,10 @@ def _arguments() -> argparse.ArgumentParser:
     verb.add_argument("--board", default="nahuku32")
     verb.add_argument("--json", type=Path, metavar="FILE")
 
+    verb = add("estimate", _estimate, "energy and time on silicon of any network whose counts are known")
+    verb.add_argument("counts", type=Path, metavar="COUNTS.json")
+    verb.add_argument("--json", type=Path, metavar="FILE")
+
     verb = add("verify", _verify, "check a lab bundle, run it again, and compare results that came back")
     verb.add_argument("bundle", type=Path, help="archive or unpacked folder")
     verb.add_argument("results", type=Path, nargs="?", help="folder of results that came back from the lab")
@@ -138,6 +142,12 @@ def _check(arguments) -> int:
     from cotrain.hardware.preflight.command import main
 
     return main(arguments.network, arguments.board, arguments.json)
+
+
+def _estimate(arguments) -> int:
+    from cotrain.hardware.cost.command import main
+
+    return main(arguments.counts, arguments.json)
 
 
 def _verify(arguments) -> int:

@@ -49,7 +49,9 @@ _ENERGY, _LATENCY = 1.25, 1.25
 
 
 def _joules(value: float, name: str) -> Constant:
-    return Constant(value, value / _ENERGY, value * _ENERGY, "J", f"{_SANA_FE}: {name}; range assumed, a factor of 1.25")
+    return Constant(
+        value, value / _ENERGY, value * _ENERGY, "J", f"{_SANA_FE}: {name}; range assumed, a factor of 1.25"
+    )
 
 
 def _seconds(value: float, name: str) -> Constant:
@@ -60,15 +62,15 @@ def _seconds(value: float, name: str) -> Constant:
 class CoreEvents:
     """Energy and latency of what a core does."""
 
-    # 51.2 pJ access + 21.6 pJ update. Low: an inactive update after Davies. High: what the five Quartz rows leave for an
-    # update when synapses, spikes and messages take their least.
+    # 51.2 pJ access + 21.6 pJ update. Low: an inactive update after Davies. High: what the five Quartz rows leave for
+    # an update when synapses, spikes and messages take their least.
     update_j: Constant = Constant(
         72.8e-12, 52e-12, 100e-12, "J",
         f"{_SANA_FE}: loihi_lif energy_access_neuron + energy_update_neuron; low: inactive update, {_DAVIES}",
         "high end: quartz-mnist-t008 to -t128",
     )  # fmt: skip
     spike_j: Constant = _joules(69.3e-12, "loihi_lif energy_spike_out")
-    # Low ends: 23.6 pJ, the synaptic operation that is quoted from Davies. Of a convolution the high end is a dense one.
+    # Low ends: 23.6 pJ, quoted from Davies. Of a convolution the high end is a dense one.
     convolution_j: Constant = Constant(
         24.0e-12, 23.6e-12, 35.5e-12, "J", f"{_SANA_FE}: loihi_conv_synapse energy_spike; low: {_DAVIES}; high: dense"
     )

@@ -39,7 +39,9 @@ def main(path: Path, json_path: Optional[Path] = None) -> int:
 def table(found: Estimate) -> List[str]:
     """Lines of at most 100 columns: total first, terms second, then what it stands on."""
     rows = [("energy of one inference", "value", "low", "high")]
-    rows += [_row(key, found["energy_j"][key], "J") for key in ("total", "core_dynamic", "x86", "leakage", "board_idle")]
+    rows += [
+        _row(key, found["energy_j"][key], "J") for key in ("total", "core_dynamic", "x86", "leakage", "board_idle")
+    ]
     rows += [("time of one inference", "", "", "")]
     rows += [_row(key, found["time_s"][key], "s") for key in ("total", "steps", "input", "fixed")]
     lines = [f"{found['name']}: an estimate; nothing was measured"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterable, Mapping, Optional, Sequence, Tuple
 
 from cotrain.hardware.chip.limits import LOIHI1
 from cotrain.hardware.errors import InputError
@@ -171,9 +171,14 @@ def _keys(value: Any, known: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{where} is {_show(value)}; expected an object with {', '.join(known)}")
     for key in value:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            meant = f", did you mean {near[0]!r}?" if near else ";"
-            raise InputError(f"{where}: unknown key {_show(key)}{meant} there are {', '.join(known)}")
+            raise InputError(f"{where}: unknown key {_show(key)}{_nearest(key, known)} there are {', '.join(known)}")
+
+
+def _nearest(word: Any, known: Iterable[str]) -> str:
+    """ ", did you mean ...?", or a semicolon."""
+    known = list(known)
+    near = difflib.get_close_matches(str(word), known, 1) or [k for k in known if k.startswith(str(word))]
+    return f", did you mean {near[0]!r}?" if near else ";"
 
 
 def _text(value: Mapping[str, Any], key: str, where: str, allowed: Optional[Sequence[str]]) -> Optional[str]:
@@ -183,9 +188,7 @@ def _text(value: Mapping[str, Any], key: str, where: str, allowed: Optional[Sequ
     if not isinstance(found, str):
         raise InputError(f"{where}: {key} is {_show(found)}; expected {_choice(allowed) if allowed else 'a text'}")
     if allowed and found not in allowed:
-        near = difflib.get_close_matches(found, allowed, 1)
-        meant = f", did you mean {near[0]!r}?" if near else ";"
-        raise InputError(f"{where}: {key} is {_show(found)}{meant} expected {_choice(allowed)}")
+        raise InputError(f"{where}: {key} is {_show(found)}{_nearest(found, allowed)} expected {_choice(allowed)}")
     return found
 
 
@@ -203,9 +206,7 @@ def _number(
     return float(found)
 
 
-def _whole(
-    value: Mapping[str, Any], key: str, where: str, needed: bool = False, least: int = 1
-) -> Optional[int]:
+def _whole(value: Mapping[str, Any], key: str, where: str, needed: bool = False, least: int = 1) -> Optional[int]:
     found = value.get(key)
     if found is None and not needed:
         return None
@@ -227,5 +228,7 @@ def _show(value: Any) -> str:
     """A value in a message, short and on one line."""
     if value is None:
         return "missing"
+    if isinstance(value, int) and abs(value) > LARGEST:  # Python refuses to print very large ones
+        return f"a whole number of {value.bit_length():,} bits"
     shown = repr(value) if isinstance(value, (str, int, float)) else f"of type {type(value).__name__}"
     return shown if len(shown) <= 40 else f"{shown[:37]}..."

@@ -18,7 +18,7 @@ ASSUMPTIONS = (
     "total is core dynamic, x86 and leakage; leakage is that of the cores and x86 in use; other powered cores and the "
     "board stand in board_idle, which is a property of the board and not of the network.",
     "x86 is computed as NxSDK does: 18 mW a chip with an x86 in use, and 6 mW x active ratio each.",
-    "A spike becomes one message for each core of a dense layer, and one message into any other, unless messages are given.",
+    "A spike becomes one message for each core of a dense layer, and one into any other, unless messages are given.",
 )
 
 

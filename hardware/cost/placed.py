@@ -71,7 +71,7 @@ def _messages(messages, spikes: Range, target: LayerCounts, cores: Range) -> Ran
 
 
 def _synops(layer: LayerCounts, arriving: Range, n_steps: int) -> Range:
-    """Synaptic operations, or their bounds: no spike does more than one on each neuron, nor more axons than a core has."""
+    """Synaptic operations, or their bounds: one a spike and neuron, on no more axons than a core has."""
     if layer.synops_per_inference is not None:
         return exactly(layer.synops_per_inference)
     most = min(arriving.high, LOIHI1.input_axons * n_steps) * layer.neurons
@@ -83,9 +83,7 @@ def _cores(counts: Counts) -> Tuple[List[Range], Range, Range]:
     """Cores of each layer, of all, and chips."""
     layers, given = counts.layers, counts.cores
     least = [layer.cores or layer.least_cores for layer in layers]
-    room = min(
-        (LOIHI1.cores_per_chip * counts.chips if counts.chips else math.inf), counts.powered_cores or math.inf
-    )
+    room = min((LOIHI1.cores_per_chip * counts.chips if counts.chips else math.inf), counts.powered_cores or math.inf)
     if given is not None and given < sum(least):  # layers share cores
         neurons = sum(layer.neurons for layer in layers)
         each = [exactly(layer.cores or given * layer.neurons / neurons) for layer in layers]

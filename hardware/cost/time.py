@@ -54,7 +54,9 @@ def times(counts: Counts, placed: Placed) -> Times:
     slowest = max(zip(each, placed.layers), key=lambda pair: pair[0].middle)[1].counts.name
     steps = (busiest + between) * n
     into, fixed = _host(counts, placed)
-    return Times(busiest, between, steps, into, fixed, slowest, _limiter(counts, n, busiest, between, into, fixed, slowest))
+    return Times(
+        busiest, between, steps, into, fixed, slowest, _limiter(counts, n, busiest, between, into, fixed, slowest)
+    )
 
 
 def busy(layer: PlacedLayer, n_steps: int) -> Range:
@@ -69,7 +71,7 @@ def busy(layer: PlacedLayer, n_steps: int) -> Range:
 
 
 def between_steps(placed: Placed) -> Range:
-    """Seconds from the end of a step's work to the next: barrier, way of the last message, and x86 where it takes part."""
+    """Seconds from the end of a step's work to the next: barrier, way of the last message, x86 where it takes part."""
     cores, chips = placed.cores, placed.chips
     x, y = mean_hops(cores.middle)
     way = x * _range(MESH.hop_x_s) + y * _range(MESH.hop_y_s)
@@ -103,13 +105,13 @@ def _host(counts: Counts, placed: Placed) -> Tuple[Range, Range]:
 
 
 def _streamed(counts: Counts, placed: Placed) -> Range:
-    first, step = placed.layers[0].counts, PACE.host_step_s
-    value = step.value
-    if first.synapse == "dense" and first.cores is not None:
-        value = min(step.high, max(step.low, PACE.host_step_first_s + PACE.host_step_core_s * first.cores))
+    first, step = placed.layers[0].counts, _range(PACE.host_step_s)
+    if first.synapse == "dense" and first.cores is not None and first.cores <= PACE.host_step_cores:
+        value = PACE.host_step_first_s + PACE.host_step_core_s * first.cores
+        step = Range(value, value / PACE.host_step_factor, value * PACE.host_step_factor)
     spikes = (counts.input_spikes_per_inference or 0.0) / counts.n_steps
     high = step.high * max(1.0, spikes / PACE.host_step_spikes)
-    return Range(value, step.low, high) * counts.n_steps
+    return Range(step.value, step.low, high) * counts.n_steps
 
 
 def _once(counts: Counts) -> Range:
