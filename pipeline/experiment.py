@@ -65,6 +65,17 @@ class DataSettings:
         0.0, "added to pixels in [0, 1] after scale, for models trained on another range", least=-1e4, most=1e4
     )
     scale: float = setting(1.0, "factor of pixels in [0, 1], for models trained on another range", above=0, most=1e4)
+    axis: str = setting(
+        "z", "volumes: what slices are counted through; z runs from feet to head", choices=("x", "y", "z")
+    )
+    fit: str = setting(
+        "crop",
+        "volumes: crop or pad slices about their centre, a voxel a pixel, or resize them",
+        choices=("crop", "resize"),
+    )
+    n_slices: int = setting(
+        0, "volumes: slices about the middle of each; 0: all of them, or the set's own number", least=0, most=4096
+    )
     neighbours: int = setting(
         0, "slices of a volume that a network sees besides its own, on each side; as channels", least=0, most=16
     )

@@ -17,15 +17,28 @@ from cotrain.hardware.errors import InputError
 from .base import IGNORE, SPLITS, Dataset, Rejected
 from .neighbours import with_neighbours
 
-__all__ = ["DATASETS", "IGNORE", "SPLITS", "Dataset", "Rejected", "load", "load_for"]
+__all__ = ["DATASETS", "IGNORE", "SPLITS", "SOURCES", "SYNTHETIC", "Dataset", "Rejected", "load", "load_for"]
 
-# name: (module, function); the modules are imported when they are used, as they bring SciPy and NiBabel.
-DATASETS = {
+# name: (module, function); the modules are imported when they are used, as they bring Pillow and NiBabel.
+SOURCES = {  # your own files, in data.path
+    "boxes": ("boxes", "load"),
+    "masks": ("masks", "load"),
+    "volumes": ("volumes", "load"),
+    "classes": ("classes", "load"),
+}
+NAMED = {  # below the folder of the data sets
     "caltech101-airplanes": ("caltech101", "load"),
     "hippocampus": ("hippocampus", "load"),
+    "mnist": ("classes", "load_mnist"),
+    "cifar10": ("classes", "load_cifar10"),
+}
+SYNTHETIC = {  # drawn below the folder of runs
     "synthetic-planes": ("synthetic", "load_planes"),
     "synthetic-hippocampus": ("synthetic", "load_hippocampus"),
 }
+DATASETS = {**NAMED, **SOURCES, **SYNTHETIC}
+# Settings of an experiment that only some data sets have, with what says nothing.
+_OPTIONS = {"labels": "", "category": "", "classes": (), "invert": False, "axis": "z", "fit": "crop", "n_slices": 0}
 
 
 def load(name: str, root: str | Path, **options) -> Dataset:
@@ -36,7 +49,8 @@ def load(name: str, root: str | Path, **options) -> Dataset:
     name : str
         A key of `DATASETS`.
     root : Path
-        The folder of the data sets. Synthetic ones are made below it when they are not there.
+        Of a named set the folder of the data sets; of your own files their folder. Synthetic ones are made below it
+        when they are not there.
     **options
         Of the data set's own function: `image_shape` (height, width) and `seed` for all of them.
 
@@ -46,20 +60,27 @@ def load(name: str, root: str | Path, **options) -> Dataset:
         Unknown name or option, an option that is not allowed, or no usable sample.
     MissingError
         The data are not there; the message says how to get them.
+    CorruptError
+        A file of labels is not what it should be.
     OutputError
         Synthetic data cannot be written.
     """
-    if name not in DATASETS:
-        raise InputError(f"unknown data set {name!r}{_nearest(name, DATASETS)}: choose one of {', '.join(DATASETS)}")
-    module, function = DATASETS[name]
-    loader = getattr(importlib.import_module(f".{module}", __name__), function)
-    known = [key for key in inspect.signature(loader).parameters if key != "root"]
+    loader, known = _loader(name)
     for key in options:
         if key not in known:
             raise InputError(
                 f"data set {name} has no option {key!r}{_nearest(key, known)}: choose from {', '.join(known)}"
             )
     return loader(Path(root), **options)
+
+
+def _loader(name: str):
+    """The function of a data set, and the names of its options."""
+    if name not in DATASETS:
+        raise InputError(f"unknown data set {name!r}{_nearest(name, DATASETS)}: choose one of {', '.join(DATASETS)}")
+    module, function = DATASETS[name]
+    loader = getattr(importlib.import_module(f".{module}", __name__), function)
+    return loader, list(inspect.signature(loader).parameters)[1:]
 
 
 def load_for(settings, data: Path, scratch: Path) -> Dataset:
@@ -69,17 +90,44 @@ def load_for(settings, data: Path, scratch: Path) -> Dataset:
     ----------
     settings : pipeline.experiment.DataSettings
     data : Path
-        The folder of the real data sets.
+        The folder of the named data sets.
     scratch : Path
         Where synthetic ones are made; `data` may be read-only.
+
+    Raises
+    ------
+    InputError
+        A setting that this data set does not have, besides what `load` raises.
     """
-    synthetic = settings.name.startswith("synthetic-")
+    name = settings.name
+    _, known = _loader(name)
     options = {"image_shape": (settings.height, settings.width), "seed": settings.split_seed}
+    for key, nothing in _OPTIONS.items():
+        value = getattr(settings, key)
+        if key in known:
+            options[key] = value
+        elif value != nothing:
+            raise InputError(f"data.{key} is {value!r}, which {name} does not have; leave it out")
+    # A set of its own number of slices keeps it unless another is asked for.
+    if name not in SOURCES and not settings.n_slices:
+        options.pop("n_slices", None)
+    if settings.channels not in (1, 3) and "channels" in known:
+        raise InputError(f"data.channels is {settings.channels}; pictures have 1 (grey) or 3 (colour)")
+    if "channels" in known:
+        options["channels"] = settings.channels
     if settings.n_groups:
-        if not synthetic:
-            raise InputError(f"data.n_groups is for synthetic data; {settings.name} has as many as its folder holds")
-        options["n_images" if settings.name == "synthetic-planes" else "n_volumes"] = settings.n_groups
-    return with_neighbours(load(settings.name, scratch if synthetic else data, **options), settings.neighbours)
+        if name not in SYNTHETIC:
+            raise InputError(f"data.n_groups is for synthetic data; {name} has as many as its folder holds")
+        options["n_images" if name == "synthetic-planes" else "n_volumes"] = settings.n_groups
+    if name in SOURCES and not settings.path:
+        raise InputError(f"data.path is empty; expected the folder of your {name}, since data.name is {name!r}")
+    if name not in SOURCES and settings.path:
+        raise InputError(f"data.path is for your own files (data.name = {', '.join(SOURCES)}), not for {name}")
+    root = scratch if name in SYNTHETIC else settings.path if name in SOURCES else data
+    found = load(name, root, **options)
+    if "channels" not in known and settings.channels != found.n_channels:
+        raise InputError(f"data.channels is {settings.channels}, and {name} has {found.n_channels}; set it to that")
+    return with_neighbours(found.scaled(settings.scale, settings.offset), settings.neighbours)
 
 
 def _nearest(word: str, known) -> str:

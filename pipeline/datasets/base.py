@@ -144,6 +144,15 @@ class Dataset:
         """The same samples with other channels, made of pixels that were checked."""
         return self._with(images=images, channel_kind=channel_kind)
 
+    def scaled(self, scale: float, offset: float) -> Dataset:
+        """The same samples with pixel·scale + offset, for networks that were trained on another range."""
+        if (scale, offset) == (1, 0):
+            return self
+        images = self.images * np.float32(scale) + np.float32(offset)
+        return self._with(
+            images=images, pixel_scale=scale * self.pixel_scale, pixel_offset=scale * self.pixel_offset + offset
+        )
+
     def _with(self, **changes: Any) -> Dataset:
         """A copy that is not checked again: it holds what was checked."""
         copy = object.__new__(Dataset)

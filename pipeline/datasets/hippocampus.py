@@ -67,7 +67,7 @@ def load(
     unknown = [value for value in classes if value not in NAMES]
     if unknown:
         raise InputError(f"data.classes names the label {unknown[0]}; hippocampus has 1 (anterior) and 2 (posterior)")
-    return volumes.load(
+    return volumes.read(
         folder,
         cut,
         classes=classes,

@@ -87,7 +87,7 @@ def _read(path: Path):
     """Header and all bytes of a file, no more of them than the header claims."""
     with open(path, "rb") as file:
         packed = path.name.lower().endswith(".gz")
-        source = _Gzip(file) if packed else file
+        source = Gzip(file) if packed else file
         start = source.read(_HEADER_BYTES)
         header = _header(start)
         claimed = _claimed_bytes(header)
@@ -108,7 +108,7 @@ def _read(path: Path):
     return header, bytes(body)
 
 
-class _Gzip:
+class Gzip:
     """The contents of a gzip file: one or several members, each checksum compared, nothing behind them but zeros."""
 
     def __init__(self, file):

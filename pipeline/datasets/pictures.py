@@ -18,6 +18,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM")
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 MAX_PIXELS = 100_000_000  # of one picture: 100 megapixels, 400 MB while it is read
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+# What PIL.ImageOps.exif_transpose does, by the value of the tag (Exif 2.3, table 4, "Orientation").
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+_SWAPPED = (5, 6, 7, 8)
 _REFUSED = {
     "CMYK": "is in CMYK, whose colours need a printer's profile; save it as RGB",
     "LAB": "is in Lab colours; save it as RGB",
@@ -126,7 +129,7 @@ def check_size(path: Path) -> tuple[int, int]:
     """Height and width of a picture, from its header alone, upright."""
     with _opened(path, "image") as file:
         width, height = file.size
-        return (width, height) if file.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (height, width)
+        return (width, height) if _orientation(file) in _SWAPPED else (height, width)
 
 
 def _opened(path: Path, what: str):
@@ -156,8 +159,6 @@ def _opened(path: Path, what: str):
 
 def _open(path: Path, what: str):
     """A decoded picture, upright, and whether its orientation swapped height and width."""
-    from PIL import ImageOps
-
     try:
         with _opened(path, what) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -167,15 +168,21 @@ def _open(path: Path, what: str):
                 raise Unusable(f"the {what} holds {file.n_frames} pictures; expected one")
             coarse = _has_coarse_colours(file)
             file.load()
-            swapped = file.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            picture = ImageOps.exif_transpose(file) or file
-            picture.load()
+            orientation = _orientation(file)
+            picture = file.transpose(_TURNS[orientation]) if orientation in _TURNS else file.copy()
     except Unusable:
         raise
     except Exception as error:  # noqa: BLE001  (damaged files make Pillow raise nearly anything)
         raise Unusable(f"the {what} cannot be read: {one_line(error)}") from None
     picture.info["cotrain_format"], picture.info["cotrain_coarse"] = kind, coarse
-    return picture, swapped
+    return picture, orientation in _SWAPPED
+
+
+def _orientation(file) -> int:
+    """The EXIF tag that says how to turn the picture; 1 where there is none."""
+    if file.format in ("JPEG", "MPO", "WEBP") and "exif" not in file.info:
+        return 1  # without looking for it in other places, which takes longer than decoding a small picture
+    return file.getexif().get(0x0112, 1)
 
 
 def _has_coarse_colours(file) -> bool:

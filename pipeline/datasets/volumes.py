@@ -20,13 +20,45 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.files import read_json
 
-from .base import IGNORE, Dataset, Rejected, Unusable, need_samples
+from .base import IGNORE, OWN, Dataset, Rejected, Unusable, check_image_shape, need_folder, need_samples
 from .listing import files_by_stem, honoured, split_word
 from .nifti import ENDINGS, read_volume
 from .slicing import Cut, slices_of
 
 
 def load(
+    path: str | Path,
+    *,
+    image_shape: tuple[int, int],
+    axis: str = "z",
+    fit: str = "crop",
+    n_slices: int = 0,
+    classes: tuple[int, ...] = (),
+    seed: int = 0,
+    name: str = "volumes",
+) -> Dataset:
+    """Read the volumes of a folder of your own: `read` with the settings of an experiment.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of imagesTr and labelsTr.
+    image_shape, axis, fit, n_slices
+        As in `slicing.Cut`.
+    classes, seed, name
+        As in `read`.
+
+    Raises
+    ------
+    MissingError, InputError, CorruptError
+        One line that names the file and the reason.
+    """
+    for part in ("imagesTr", "labelsTr"):
+        need_folder(Path(path, part), "NIfTI files (Decathlon's or nnU-Net's raw layout)", OWN)
+    return read(path, Cut(check_image_shape(image_shape), axis, n_slices, fit), classes=classes, seed=seed, name=name)
+
+
+def read(
     path: str | Path,
     cut: Cut,
     *,
