@@ -123,7 +123,7 @@ def test_nengo_dl_refuses_what_it_does_not_know():
 
 
 def test_views_below_0_are_the_tasks_own():
-    schedule = Schedule.of(TrainSettings(view_stretch=0.1, view_rotate_deg=20.0), DataSettings(), 0)
+    schedule = Schedule(TrainSettings(view_stretch=0.1, view_rotate_deg=20.0), DataSettings(), 0)
     assert schedule.views("masks") == {"shift": 0.08, "scale": 0.08, "stretch": 0.1, "rotate_deg": 20.0}
     assert schedule.views("boxes") == {"shift": 0.08, "scale": 0.08, "stretch": 0.1}
     assert experiment.load("cae").train.view_gain == -1

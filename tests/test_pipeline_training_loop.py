@@ -52,7 +52,7 @@ def fit_script(tmp_path, values, schedule="constant", patience=2, losses=None, m
     settings = TrainSettings(
         epochs=len(values) - 1, batch_size=16, learning_rate=0.5, schedule=schedule, augment=False, patience=patience
     )
-    plan = loop.Schedule.of(settings, DataSettings(), seed=0)
+    plan = loop.Schedule(settings, DataSettings(), seed=0)
     return backend, loop.fit(backend, spec, IDENTITY, plan, data, tmp_path, key, say)
 
 
@@ -125,7 +125,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
 def test_batches_are_full_cover_every_sample_and_depend_on_seed_and_epoch():
     data = boxes_data(25)  # 17 for training
     train = data.subset("train")
-    plan = loop.Schedule.of(TrainSettings(epochs=2, batch_size=5, augment=True), DataSettings(), seed=3)
+    plan = loop.Schedule(TrainSettings(epochs=2, batch_size=5, augment=True), DataSettings(), seed=3)
 
     def epoch(number, schedule=plan):
         return list(loop.batches(train, IDENTITY, schedule, number))
@@ -136,7 +136,7 @@ def test_batches_are_full_cover_every_sample_and_depend_on_seed_and_epoch():
         np.testing.assert_array_equal(b, d)
     assert not np.array_equal(epoch(1)[0][0], epoch(2)[0][0])
     assert not np.array_equal(epoch(1)[0][0], epoch(1, dataclasses.replace(plan, seed=4))[0][0])
-    plain = dataclasses.replace(plan, augment=False)
+    plain = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, augment=False))
     seen = {image.tobytes() for images, _ in epoch(1, plain) for image in images}
     assert seen == {image.tobytes() for image in train.images}
     views = [image.tobytes() for images, _ in epoch(1) for image in images]

@@ -1,11 +1,9 @@
 """The layer-by-layer trainer against the neuron equations, NengoDL and nengo-loihi."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline.experiment import NetworkSettings, NeuronSettings
+from cotrain.pipeline.experiment import FinetuneSettings, NetworkSettings, NeuronSettings, TrainSettings
 from cotrain.pipeline.networks import neurons_for, spec_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
 from cotrain.pipeline.training.backend import Job, make_backend
@@ -20,9 +18,9 @@ NETWORKS = {
     "locnet": (NetworkSettings(name="locnet", filters=(3, 4), dense=(7, 5), pool_kernel=2), (8, 12)),
 }
 PHASES = {
-    "ann": {"phase": "ann"},
-    "hybrid": {"phase": "hybrid", "n_steps": 12, "readout_steps": 5, "synapse_s": 0.002},
-    "hybrid without synapse": {"phase": "hybrid", "n_steps": 12, "readout_steps": 5},
+    "ann": TrainSettings(),
+    "hybrid": FinetuneSettings(n_steps=12, readout_steps=5, synapse_s=0.002, clip_norm=0.0),
+    "hybrid without synapse": FinetuneSettings(n_steps=12, readout_steps=5, synapse_s=0.0, clip_norm=0.0),
 }
 N_SAMPLES = 4
 
@@ -30,14 +28,8 @@ N_SAMPLES = 4
 def job_of(network="cae", phase="hybrid", kind="rectified", curve="loihi", **changes):
     settings, shape = NETWORKS[network]
     neurons = NeuronSettings(kind=kind, rate_curve=curve, rate_scale_hz=250.0, smoothing=0.02)
-    return Job(
-        spec_for(settings, shape),
-        neurons,
-        scaler=IDENTITY,
-        loss="mse",
-        batch_size=N_SAMPLES,
-        **{**PHASES[phase], **changes},
-    )
+    job = Job(spec_for(settings, shape), neurons, IDENTITY, "mse", PHASES[phase])
+    return job.with_settings(batch_size=N_SAMPLES, **changes)
 
 
 def data_for(spec, seed=0):
@@ -191,7 +183,7 @@ def test_bfloat16_is_float32_up_to_its_rounding():
     params, images, _ = data_for(job.spec)
     images, params = tf.constant(images), {name: tf.constant(value) for name, value in params.items()}
     exact, _ = forward(job, params, images)
-    rounded, _ = forward(dataclasses.replace(job, precision="bfloat16"), params, images)
+    rounded, _ = forward(job.with_settings(precision="bfloat16"), params, images)
     # the relative spacing of bfloat16 is 2^-8; the rate curve has steps, so that a few outputs are a step away
     error = np.abs(exact - rounded) / np.abs(exact).max()
     assert np.median(error) < 2**-7
@@ -234,7 +226,7 @@ def test_the_host_layer_and_the_readout_are_not_rounded():
         name: round_to_chip(tf.constant(value)).numpy() for name, value in params.items() if name.endswith("kernel")
     }
     rounded = {**params, **{name: value for name, value in chip.items() if name not in hosts}}
-    plain = dataclasses.replace(job, round_weights=False)
+    plain = job.with_settings(round_weights=False)
     expected = TensorFlowBackend(plain, rounded).predict(images)
     assert np.abs(TensorFlowBackend(plain, params).predict(images) - expected).max() > 1e-4
     np.testing.assert_allclose(TensorFlowBackend(job, params).predict(images), expected, atol=1e-6)

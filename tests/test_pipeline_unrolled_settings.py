@@ -1,7 +1,5 @@
 """What the recipes add to training: warm-up, short epochs, part of the samples in views, penalties, target spread."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
@@ -18,7 +16,7 @@ IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
 
 
 def schedule(**changes):
-    return Schedule.of(dataclasses.replace(TrainSettings(), **changes), DataSettings(), seed=3)
+    return Schedule(TrainSettings(**changes), DataSettings(), seed=3)
 
 
 def planes(n=400):
@@ -67,15 +65,15 @@ def test_giou_mae_adds_the_weighted_absolute_error_of_standardised_boxes():
 
 def test_the_penalty_on_the_mean_counts_every_neuron_once():
     activity = [tf.constant([[1.0, 3.0]]), tf.constant([[0.0, 0.0, 0.5, 0.5]])]
-    job = Job(None, NeuronSettings(rate_scale_hz=200.0), "ann", IDENTITY, "mse", 1, rate_mean_weight=0.6)
+    job = Job(None, NeuronSettings(rate_scale_hz=200.0), IDENTITY, "mse", TrainSettings(rate_mean_weight=0.6))
     assert float(activity_penalty(activity, job)) == pytest.approx(0.6 * 5 / 6)
-    both = dataclasses.replace(job, rate_weight=0.1, rate_max_hz=400.0)  # an activity of 2
+    both = job.with_settings(rate_weight=0.1, rate_max_hz=400.0)  # an activity of 2
     assert float(activity_penalty(activity, both)) == pytest.approx(0.6 * 5 / 6 + 0.1 * (1 / 2 + 0))
-    assert activity_penalty(activity, dataclasses.replace(job, rate_mean_weight=0.0)) == 0
+    assert activity_penalty(activity, job.with_settings(rate_mean_weight=0.0)) == 0
     outside = [tf.reduce_sum(tf.nn.relu(a - 2.0) ** 2) for a in activity]
     sums = tf.stack([tf.stack([tf.reduce_sum(a), o]) for a, o in zip(activity, outside, strict=True)])
     assert float(penalty_of_sums(sums, [2, 4], both)) == pytest.approx(float(activity_penalty(activity, both)))
-    assert penalty_of_sums(sums, [2, 4], dataclasses.replace(job, rate_mean_weight=0.0)) == 0
+    assert penalty_of_sums(sums, [2, 4], job.with_settings(rate_mean_weight=0.0)) == 0
 
 
 def test_targets_are_standardised_over_their_shifted_views():

@@ -11,7 +11,7 @@ from pathlib import Path
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.compat import make_deterministic
 from cotrain.pipeline.datasets.base import Dataset
-from cotrain.pipeline.experiment import Experiment
+from cotrain.pipeline.experiment import Experiment, PhaseSettings
 from cotrain.pipeline.networks import Params, spec_for
 from cotrain.pipeline.training.backend import Job, make_backend
 from cotrain.pipeline.training.loop import Schedule, Trained, fit
@@ -38,7 +38,7 @@ def train(
         Parameters for `pipeline.networks.build`.
     """
     job = job_for(experiment, dataset, "ann")
-    return _run(experiment, experiment.train, job, job.spec.init_params(experiment.seed), dataset, folder, key, say)
+    return _run(experiment, job, job.spec.init_params(experiment.seed), dataset, folder, key, say)
 
 
 def finetune(
@@ -59,7 +59,7 @@ def finetune(
         As for `train`.
     """
     job = job_for(experiment, dataset, "hybrid")
-    return _run(experiment, experiment.finetune, job, job.scaler.unfold(params), dataset, folder, key, say)
+    return _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say)
 
 
 def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
@@ -78,40 +78,16 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
         raise InputError(f"network.name {spec.name} predicts {task}; data.name {dataset.name} has {dataset.task}")
     if experiment.train.loss not in LOSSES[task]:
         raise InputError(f"train.loss is {experiment.train.loss}; for {task} expected one of {', '.join(LOSSES[task])}")
-    hybrid = phase == "hybrid"
-    settings = experiment.finetune if hybrid else experiment.train
-    steps = {}
-    if hybrid:
-        steps = {name: getattr(settings, name) for name in ("n_steps", "readout_steps", "synapse_s")}
-    return Job(
-        spec=spec,
-        neurons=experiment.neurons,
-        phase=phase,
-        scaler=TargetScaler.fit(
-            task, dataset.subset("train").targets, settings.view_shift if settings.augment else 0.0
-        ),
-        loss=experiment.train.loss,
-        batch_size=settings.batch_size,
-        rate_weight=settings.rate_weight,
-        rate_min_hz=settings.rate_min_hz,
-        rate_max_hz=settings.rate_max_hz,
-        rate_mean_weight=settings.rate_mean_weight,
-        clip_norm=settings.clip_norm,
-        precision=settings.precision,
-        round_weights=settings.round_weights,
-        average=settings.average,
-        batch_norm=not hybrid and settings.batch_norm,
-        weight_decay=settings.weight_decay,
-        dt_s=experiment.dt_s,
-        seed=experiment.seed,
-        **steps,
-    )
+    settings: PhaseSettings = experiment.finetune if phase == "hybrid" else experiment.train
+    views = settings.view_shift if settings.augment else 0.0
+    scaler = TargetScaler.fit(task, dataset.subset("train").targets, views)
+    return Job(spec, experiment.neurons, scaler, experiment.train.loss, settings, experiment.dt_s, experiment.seed)
 
 
-def _run(experiment, settings, job, params, dataset, folder, key, say) -> Trained:
+def _run(experiment, job, params, dataset, folder, key, say) -> Trained:
     make_deterministic(experiment.seed)
-    schedule = Schedule.of(settings, experiment.data, experiment.seed)
-    backend = make_backend(settings.backend, job, params)
+    schedule = Schedule(job.settings, experiment.data, experiment.seed)
+    backend = make_backend(job.settings.backend, job, params)
     try:
         return fit(backend, job.spec, job.scaler, schedule, dataset, folder, key, say)
     finally:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline.experiment import NeuronSettings
+from cotrain.pipeline.experiment import FinetuneSettings, NeuronSettings, PhaseSettings, TrainSettings
 from cotrain.pipeline.networks import NetworkSpec, Params
 from cotrain.pipeline.training.scaling import TargetScaler
 
@@ -26,25 +26,40 @@ class Job:
 
     spec: NetworkSpec
     neurons: NeuronSettings
-    phase: str  # "ann" or "hybrid"
     scaler: TargetScaler
     loss: str  # a key of losses.LOSSES
-    batch_size: int
-    rate_weight: float = 0.0
-    rate_min_hz: float = 0.0
-    rate_max_hz: float = 250.0
-    rate_mean_weight: float = 0.0  # of the mean activation of all neurons
-    clip_norm: float = 0.0  # 0: not clipped
-    precision: str = "float32"  # of images, spikes and kernels; "bfloat16" in TensorFlow only
-    round_weights: bool = False  # to the chip's grid, in TensorFlow only
-    batch_norm: bool = False  # while the ANN trains, in TensorFlow only
-    weight_decay: float = 0.0  # part of a kernel that goes in a step, times the learning rate; in TensorFlow only
-    average: float = 0.0  # decay of the running average of the parameters (0: none), in TensorFlow only
+    settings: PhaseSettings  # of the phase: those of the ANN or those of the hybrid
     dt_s: float = 0.001
-    n_steps: int = 1  # of a presentation; 1 for rates
-    readout_steps: int = 1
-    synapse_s: float = 0.0  # 0: none
     seed: int = 0
+
+    @property
+    def phase(self) -> str:
+        """ "ann" or "hybrid"."""
+        return "hybrid" if isinstance(self.settings, FinetuneSettings) else "ann"
+
+    @property
+    def n_steps(self) -> int:
+        """Of a presentation; 1 for rates."""
+        return self.settings.n_steps if isinstance(self.settings, FinetuneSettings) else 1
+
+    @property
+    def batch_norm(self) -> bool:
+        """Whether currents are normalised while the ANN trains."""
+        return isinstance(self.settings, TrainSettings) and self.settings.batch_norm
+
+    @property
+    def readout_steps(self) -> int:
+        """The prediction is the mean over the last of them."""
+        return self.settings.readout_steps if isinstance(self.settings, FinetuneSettings) else 1
+
+    @property
+    def synapse_s(self) -> float:
+        """0: none."""
+        return self.settings.synapse_s if isinstance(self.settings, FinetuneSettings) else 0.0
+
+    def with_settings(self, **changes) -> Job:
+        """The same job with other settings of its phase."""
+        return replace(self, settings=replace(self.settings, **changes))
 
 
 @dataclass(frozen=True)
@@ -89,12 +104,14 @@ def make_backend(name: str, job: Job, params: Params) -> Backend:
     Raises
     ------
     InputError
-        No trainer has that name.
+        No trainer has that name, or this one cannot do what the other settings ask for.
     """
     if name not in BACKENDS:
         raise InputError(f"backend is {name!r}; there are {', '.join(BACKENDS)}")
     extras = ("round_weights", "average", "batch_norm", "weight_decay")
-    if name == "nengo-dl" and (job.precision != "float32" or any(getattr(job, key) for key in extras)):
+    if name == "nengo-dl" and (
+        job.settings.precision != "float32" or any(getattr(job.settings, key, False) for key in extras)
+    ):
         raise InputError(
             f"backend nengo-dl trains in float32 and knows none of {', '.join(extras)}; leave these at their defaults "
             "or set backend to tensorflow"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline import metrics
 from cotrain.pipeline.datasets.augment import augment, shifted
 from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.experiment import DataSettings, PhaseSettings
 from cotrain.pipeline.networks import NetworkSpec, Params
 from cotrain.pipeline.training import checkpoint
 from cotrain.pipeline.training.backend import Backend, StepResult
@@ -26,52 +27,32 @@ METRICS = {"boxes": "iou", "masks": "dice"}
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, in what portions, and how fast: the part of the settings that backends do not need."""
+    """How long, in what portions, and how fast."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule: str
-    warmup_epochs: int
-    augment: bool
-    view_fraction: float
-    view_shift: float
-    view_scale: float
-    view_rotate_deg: float
-    view_stretch: float
-    view_gain: float
-    view_tone: float
-    epoch_samples: int
-    patience: int
-    seed: int
-    shift_fraction: float = 0.08  # of the shifted protocol
-    shift_seed: int = 1
-
-    @classmethod
-    def of(cls, settings, data, seed: int) -> Schedule:
-        """From the settings of a phase, those of the data, and the seed of order and views."""
-        names = [field.name for field in fields(cls) if field.name not in ("seed", "shift_fraction", "shift_seed")]
-        return cls(*(getattr(settings, name) for name in names), seed, data.shift_fraction, data.shift_seed)
+    settings: PhaseSettings
+    data: DataSettings
+    seed: int  # of order and views
 
     def views(self, task: str) -> dict[str, float]:
         """Settings for `pipeline.datasets.augment`; those below 0 are left to the task, and boxes do not turn."""
         names = ("shift", "scale", "stretch", "gain", "tone") + (() if task == "boxes" else ("rotate_deg",))
-        drawn = {name: getattr(self, f"view_{name}") for name in names}
+        drawn = {name: getattr(self.settings, f"view_{name}") for name in names}
         return {name: value for name, value in drawn.items() if value >= 0}
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1. "cosine" falls along half a cosine, after the warm-up."""
-        if epoch <= self.warmup_epochs:
-            return self.learning_rate * epoch / (self.warmup_epochs + 1)
-        if self.schedule == "constant":
-            return self.learning_rate
-        first = self.warmup_epochs + 1
-        fraction = (epoch - first) / max(self.epochs - first, 1)
-        return self.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * fraction)) / 2)
+        settings = self.settings
+        if epoch <= settings.warmup_epochs:
+            return settings.learning_rate * epoch / (settings.warmup_epochs + 1)
+        if settings.schedule == "constant":
+            return settings.learning_rate
+        first = settings.warmup_epochs + 1
+        fraction = (epoch - first) / max(settings.epochs - first, 1)
+        return settings.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * fraction)) / 2)
 
     def n_batches(self, n_train: int) -> int:
         """Batches in an epoch."""
-        return -(-min(self.epoch_samples or n_train, n_train) // self.batch_size)
+        return -(-min(self.settings.epoch_samples or n_train, n_train) // self.settings.batch_size)
 
 
 @dataclass(frozen=True)
@@ -122,13 +103,13 @@ def fit(
         value = validate(backend, scaler, validation)
         history = {"metric": metric, "best_epoch": 0, "epochs": [_entry(0, value)]}
         say(f"  before training: validation {metric} {value:.4f}")
-    n_batches = schedule.n_batches(len(train))
+    settings, n_batches = schedule.settings, schedule.n_batches(len(train))
     logs = _TensorBoard(folder / "tensorboard")
-    progress = Progress("training", schedule.epochs * n_batches, done=(len(history["epochs"]) - 1) * n_batches)
+    progress = Progress("training", settings.epochs * n_batches, done=(len(history["epochs"]) - 1) * n_batches)
     seconds = []  # not part of the history, which is the same in every run
     try:
-        for epoch in range(len(history["epochs"]), schedule.epochs + 1):
-            if _stopped(history, schedule.patience):
+        for epoch in range(len(history["epochs"]), settings.epochs + 1):
+            if _stopped(history, settings.patience):
                 break
             started, rate = time.perf_counter(), schedule.rate(epoch)
             results = []
@@ -140,7 +121,7 @@ def fit(
             entry = _entry(epoch, value, results, rate, spec)
             if not math.isfinite(entry["loss"]):
                 raise InputError(
-                    f"loss of epoch {epoch}: {entry['loss']}; take a learning_rate below {schedule.learning_rate:g}"
+                    f"loss of epoch {epoch}: {entry['loss']}; take a learning_rate below {settings.learning_rate:g}"
                 )
             history["epochs"].append(entry)
             if value > history["epochs"][history["best_epoch"]]["metric"]:
@@ -167,7 +148,7 @@ def protocols(dataset: Dataset, schedule: Schedule) -> list[Dataset]:
     """
     if dataset.task == "masks":
         return [dataset]
-    return [dataset, shifted(dataset, schedule.shift_fraction, schedule.shift_seed)]
+    return [dataset, shifted(dataset, schedule.data.shift_fraction, schedule.data.shift_seed)]
 
 
 def validate(backend: Backend, scaler: TargetScaler, datasets: list[Dataset]) -> float:
@@ -190,13 +171,13 @@ def batches(
     that come first in the order.
     """
     rng = np.random.default_rng([schedule.seed, epoch])
-    n, size = len(dataset), schedule.batch_size
+    settings, n, size = schedule.settings, len(dataset), schedule.settings.batch_size
     order = np.resize(rng.permutation(n), schedule.n_batches(n) * size)
     for index in order.reshape(-1, size):
         images, targets = dataset.images[index], dataset.targets[index]
-        if schedule.augment:
+        if settings.augment:
             views = augment(dataset.task, images, targets, rng, **schedule.views(dataset.task))
-            seen = rng.random(size) < schedule.view_fraction
+            seen = rng.random(size) < settings.view_fraction
             images[seen], targets[seen] = views[0][seen], views[1][seen]
         yield images, scaler.standardise(targets).astype(np.float32)
 
@@ -226,9 +207,9 @@ def _entry(
 def _line(history: dict[str, Any], schedule: Schedule, seconds: list[float]) -> str:
     """The last epoch in one line."""
     entry, best = history["epochs"][-1], history["best_epoch"]
-    left = duration(float(np.mean(seconds)) * (schedule.epochs - entry["epoch"]))
+    left = duration(float(np.mean(seconds)) * (schedule.settings.epochs - entry["epoch"]))
     return (
-        f"  epoch {entry['epoch']}/{schedule.epochs}: loss {entry['loss']:.4f}, "
+        f"  epoch {entry['epoch']}/{schedule.settings.epochs}: loss {entry['loss']:.4f}, "
         f"validation {history['metric']} {entry['metric']:.4f} "
         f"(best {history['epochs'][best]['metric']:.4f}, epoch {best}), "
         f"{entry['mean_rate_hz']:.0f} Hz, {seconds[-1]:.1f} s, at most {left} left"

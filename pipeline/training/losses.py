@@ -99,12 +99,12 @@ def activity_penalty(activity, job):
     job : pipeline.training.backend.Job
     """
     penalty, scale = 0.0, job.neurons.rate_scale_hz
-    if job.rate_weight:
-        low, high = job.rate_min_hz / scale, job.rate_max_hz / scale
-        penalty += job.rate_weight * tf.add_n([rate_penalty(a, low, high) for a in activity])
-    if job.rate_mean_weight:
+    if job.settings.rate_weight:
+        low, high = job.settings.rate_min_hz / scale, job.settings.rate_max_hz / scale
+        penalty += job.settings.rate_weight * tf.add_n([rate_penalty(a, low, high) for a in activity])
+    if job.settings.rate_mean_weight:
         n_values = sum(a.shape.num_elements() for a in activity)
-        penalty += job.rate_mean_weight * tf.add_n([tf.reduce_sum(a) for a in activity]) / n_values
+        penalty += job.settings.rate_mean_weight * tf.add_n([tf.reduce_sum(a) for a in activity]) / n_values
     return penalty
 
 
@@ -119,8 +119,8 @@ def penalty_of_sums(sums, sizes: list[int], job):
         Activations that each layer's sums are of.
     """
     penalty = 0.0
-    if job.rate_weight:
-        penalty += job.rate_weight * tf.reduce_sum(sums[:, 1] / tf.constant(sizes, tf.float32))
-    if job.rate_mean_weight:
-        penalty += job.rate_mean_weight * tf.reduce_sum(sums[:, 0]) / sum(sizes)
+    if job.settings.rate_weight:
+        penalty += job.settings.rate_weight * tf.reduce_sum(sums[:, 1] / tf.constant(sizes, tf.float32))
+    if job.settings.rate_mean_weight:
+        penalty += job.settings.rate_mean_weight * tf.reduce_sum(sums[:, 0]) / sum(sizes)
     return penalty

@@ -38,7 +38,7 @@ class NengoDLBackend:
             built.net.config[connection].trainable = held
         self.built, self.rate_probes = built, rates
         self.sim = nengo_dl.Simulator(
-            built.net, dt=job.dt_s, minibatch_size=job.batch_size, seed=job.seed, progress_bar=False
+            built.net, dt=job.dt_s, minibatch_size=job.settings.batch_size, seed=job.seed, progress_bar=False
         )
         self.optimizer = tf.keras.optimizers.legacy.Adam()
         self.variables = self.sim.keras_model.trainable_variables
@@ -52,7 +52,9 @@ class NengoDLBackend:
         return StepResult(float(loss), rates_hz.numpy())
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        return in_full_batches(lambda batch: self._predict(_flat(batch))[0].numpy(), images, self.job.batch_size)
+        return in_full_batches(
+            lambda batch: self._predict(_flat(batch))[0].numpy(), images, self.job.settings.batch_size
+        )
 
     def params(self) -> Params:
         names = list(self.built.connections)
@@ -87,8 +89,8 @@ class NengoDLBackend:
                 value = images[:, tf.newaxis]
             else:  # the ones that biases come from
                 value = tf.constant(node.output, images.dtype)[tf.newaxis, tf.newaxis]
-            inputs.append(tf.broadcast_to(value, (job.batch_size, n_steps, node.size_out)))
-        inputs.append(tf.fill((job.batch_size, 1), n_steps))
+            inputs.append(tf.broadcast_to(value, (job.settings.batch_size, n_steps, node.size_out)))
+        inputs.append(tf.fill((job.settings.batch_size, 1), n_steps))
         outputs = dict(zip(self.sim.model.probes, self.sim.keras_model(inputs), strict=False))
         prediction = tf.reduce_mean(outputs[self.built.output][:, -job.readout_steps :], axis=1)
         return prediction, [tf.reduce_mean(outputs[probe], axis=1) for probe in self.rate_probes]
@@ -101,8 +103,8 @@ class NengoDLBackend:
             loss = task_loss(job.loss, prediction, targets, job.scaler)
             loss += activity_penalty(activity, job)
         gradients = tape.gradient(loss, self.variables)
-        if job.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, job.clip_norm)
+        if job.settings.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, job.settings.clip_norm)
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         return loss, scale * tf.stack([tf.reduce_mean(a) for a in activity])
 

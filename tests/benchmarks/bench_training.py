@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from cotrain.pipeline.experiment import NetworkSettings, NeuronSettings
+from cotrain.pipeline.experiment import FinetuneSettings, NetworkSettings, NeuronSettings, TrainSettings
 from cotrain.pipeline.networks import build, neurons_for, spec_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, hybrid_output, nengo_dl, tf
 from cotrain.pipeline.training.backend import Job, make_backend
@@ -37,7 +37,7 @@ class NengoDLFit:
     def __init__(self, job: Job, params: dict):
         built = build(job.spec, neurons_for(job.neurons, job.phase), params, job.synapse_s, bias_nodes=True)
         self.job, self.built = job, built
-        self.sim = nengo_dl.Simulator(built.net, minibatch_size=job.batch_size, progress_bar=False)
+        self.sim = nengo_dl.Simulator(built.net, minibatch_size=job.settings.batch_size, progress_bar=False)
         last = job.readout_steps
         self.sim.compile(
             optimizer=tf.keras.optimizers.legacy.Adam(),
@@ -73,8 +73,8 @@ class HandWritten:
             loss = task_loss(self.job.loss, self._forward(images), targets, self.job.scaler)
         variables = list(self.variables.values())
         gradients = tape.gradient(loss, variables)
-        if self.job.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.job.clip_norm)
+        if self.job.settings.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.job.settings.clip_norm)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss
 
@@ -113,13 +113,16 @@ def linear(layer, x, params):
 
 def job_for(name: str, phase: str, precision: str = "float32") -> Job:
     settings, shape, loss, batch_size, n_steps = NETWORKS[name]
-    steps = {"n_steps": n_steps, "readout_steps": n_steps // 2, "synapse_s": SYNAPSE_S} if phase == "hybrid" else {}
     identity = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
-    batch_size = batch_size if phase == "hybrid" else 32
-    return Job(
-        spec_for(settings, shape), NeuronSettings(), phase, identity, loss, batch_size, clip_norm=1.0,
-        precision=precision, **steps,
-    )  # fmt: skip
+    shared = {"clip_norm": 1.0, "precision": precision}
+    phase_settings = (
+        FinetuneSettings(
+            batch_size=batch_size, n_steps=n_steps, readout_steps=n_steps // 2, synapse_s=SYNAPSE_S, **shared
+        )
+        if phase == "hybrid"
+        else TrainSettings(batch_size=32, **shared)
+    )
+    return Job(spec_for(settings, shape), NeuronSettings(), identity, loss, phase_settings)
 
 
 def keras_model(job: Job):
@@ -175,8 +178,8 @@ def measure(name: str, phase: str) -> dict:
     """Best seconds of a step of each trainer, and the ratios to ours."""
     job, made = job_for(name, phase), trainers(name, phase)
     rng = np.random.default_rng(0)
-    images = rng.random((job.batch_size, *job.spec.input_shape)).astype(np.float32)
-    targets = (rng.random((job.batch_size, job.spec.readout.n_neurons)) < 0.3).astype(np.float32)
+    images = rng.random((job.settings.batch_size, *job.spec.input_shape)).astype(np.float32)
+    targets = (rng.random((job.settings.batch_size, job.spec.readout.n_neurons)) < 0.3).astype(np.float32)
     seconds, cpu_seconds = ({key: [] for key in made} for _ in range(2))
     for trainer in made.values():
         trainer.train_step(images, targets, 1e-4)  # builds and compiles
@@ -190,7 +193,7 @@ def measure(name: str, phase: str) -> dict:
         trainer.close()
     best, cpu = ({key: min(v) for key, v in table.items()} for table in (seconds, cpu_seconds))
     result = {
-        "network": name, "phase": phase, "batch_size": job.batch_size, "n_steps": job.n_steps,
+        "network": name, "phase": phase, "batch_size": job.settings.batch_size, "n_steps": job.n_steps,
         "n_neurons": job.spec.n_neurons, "step_seconds": best, "step_cpu_seconds": cpu,
         "ours_times_faster": {key: value / best["ours"] for key, value in best.items()},
         "ours_times_less_cpu": {key: value / cpu["ours"] for key, value in cpu.items()},

@@ -32,7 +32,7 @@ class TensorFlowBackend:
             self.statistics = {name: tf.Variable(value, trainable=False) for name, value in statistics.items()}
         self.variables = {name: tf.Variable(params[name], name=name, dtype=tf.float32) for name in params}
         self.averages = {}  # of the variables, over the steps
-        if job.average:
+        if job.settings.average:
             self.averages = {name: tf.Variable(params[name], dtype=tf.float32) for name in params}
         self.optimizer = tf.keras.optimizers.legacy.Adam()
         self.optimizer._create_all_weights(list(self.variables.values()))
@@ -54,7 +54,7 @@ class TensorFlowBackend:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         return in_full_batches(
-            lambda batch: self._predict(tf.constant(batch, tf.float32)).numpy(), images, self.job.batch_size
+            lambda batch: self._predict(tf.constant(batch, tf.float32)).numpy(), images, self.job.settings.batch_size
         )
 
     def params(self) -> Params:
@@ -85,18 +85,18 @@ class TensorFlowBackend:
             prediction, penalty, means = _outcome(job, self.variables, images, norm)
             loss = task_loss(job.loss, prediction, targets, job.scaler) + penalty
         gradients = tape.gradient(loss, variables)
-        if job.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, job.clip_norm)
+        if job.settings.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, job.settings.clip_norm)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        if job.weight_decay:  # apart from the gradient (AdamW: Loshchilov and Hutter 2019, algorithm 2)
+        if job.settings.weight_decay:  # apart from the gradient (AdamW: Loshchilov and Hutter 2019, algorithm 2)
             for name, variable in self.variables.items():
                 if name.endswith(".kernel"):
-                    variable.assign_sub(learning_rate * job.weight_decay * variable)
+                    variable.assign_sub(learning_rate * job.settings.weight_decay * variable)
         for name, statistic in self.statistics.items():
             statistic.assign_add((1 - normalise.MOMENTUM) * (norm.seen[name] - statistic))
         if self.averages:  # the first steps count more, so that the initial parameters are soon forgotten
             n = tf.cast(self.optimizer.iterations, tf.float32)
-            decay = tf.minimum(job.average, n / (n + 9))
+            decay = tf.minimum(job.settings.average, n / (n + 9))
             for name, average in self.averages.items():
                 average.assign_add((1 - decay) * (self.variables[name] - average))
         return loss, job.neurons.rate_scale_hz * means
@@ -152,7 +152,9 @@ def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | None = No
     `norm` is the batch normalisation of a training step.
     """
     model, c, dtype = _neurons(job)
-    low, high = (rate_hz / job.neurons.rate_scale_hz for rate_hz in (job.rate_min_hz, job.rate_max_hz))
+    low, high = (
+        rate_hz / job.neurons.rate_scale_hz for rate_hz in (job.settings.rate_min_hz, job.settings.rate_max_hz)
+    )
     x, outputs, sums = images, [], []
     for layer in job.spec.layers:
         x = _linear(layer, x, params, dtype, _rounds(job, layer))
@@ -192,12 +194,12 @@ def _neurons(job: Job):
         settings.tau_ref_s,
         settings.smoothing if settings.kind == "lif" else 0.0,
     )
-    return model, layerwise.constants(model, neurons, job.synapse_s), DTYPES[job.precision]
+    return model, layerwise.constants(model, neurons, job.synapse_s), DTYPES[job.settings.precision]
 
 
 def _rounds(job: Job, layer) -> bool:
     """Whether the layer's weights are rounded: all that are on the chip, when the job wants it."""
-    return job.round_weights and layer is not job.spec.layers[0]
+    return job.settings.round_weights and layer is not job.spec.layers[0]
 
 
 def _linear(layer, x, params: dict, dtype, rounded: bool = False):
