@@ -39,3 +39,10 @@ class OutputError(CotrainError, OSError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class BusyError(CotrainError, BlockingIOError):
+    """Another process is at work there: wait for it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from cotrain.hardware.errors import CotrainError
 from cotrain.pipeline import experiment as experiments
-from cotrain.pipeline.stages.runner import STAGES
+from cotrain.pipeline.runs.asked import Asked
+from cotrain.pipeline.stages.table import STAGES
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,8 +101,9 @@ def _stage(arguments) -> int:
     from cotrain.pipeline.stages.runner import run
 
     loaded = [_load(arguments, name) for name in arguments.experiment]  # refuse all before running any
-    for experiment in loaded:
-        run(arguments.verb, experiment, arguments.runs, arguments.data, force=arguments.force)
+    for name, experiment in zip(arguments.experiment, loaded, strict=True):
+        asked = Asked(name, tuple(arguments.overrides), arguments.runs, arguments.data)
+        run(arguments.verb, experiment, arguments.runs, arguments.data, force=arguments.force, asked=asked)
     if arguments.verb == "report" and len(loaded) > 1:
         from cotrain.pipeline.report import write_comparison
 

@@ -42,10 +42,10 @@ def make(runs: Path, name: str = "demo-locnet", skip: tuple[str, ...] = (), seed
 
 def _write(context, stage, files):
     folder = context.folder(stage)
-    folder.open()
+    folder.begin()
     for file, value in files.items():
-        (artifacts.write_npz if file.endswith(".npz") else artifacts.write_json)(folder.path / file, value)
-    folder.close({}, list(files), 12.5)
+        (artifacts.write_npz if file.endswith(".npz") else artifacts.write_json)(folder.part / file, value)
+    folder.finish({"settings": {}}, list(files), 12.5)
 
 
 def _training(context, spec, rng):

@@ -8,12 +8,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from cotrain.pipeline.stages import table
 
 ROOT = Path(__file__).resolve().parents[1]
 HARDWARE = sorted((ROOT / "hardware").rglob("*.py"))
 PIPELINE = sorted((ROOT / "pipeline").rglob("*.py"))
 NETWORKS = sorted((ROOT / "pipeline" / "networks").rglob("*.py"))
-STAGES = sorted((ROOT / "pipeline" / "stages").glob("[!_]*.py"))
+STAGES = [ROOT / "pipeline" / "stages" / f"{name}.py" for name in table.STAGES]
 TRAINING_PACKAGES = {"tensorflow", "tf_keras", "keras", "nengo_dl"}
 # Distributions whose package has another name
 PACKAGE_NAMES = {"pillow": "PIL", "nengo-dl": "nengo_dl", "nengo-loihi": "nengo_loihi", "tf-keras": "tf_keras"}

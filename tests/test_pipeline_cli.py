@@ -13,6 +13,8 @@ from cotrain.pipeline import experiment
 from cotrain.pipeline.__main__ import main
 from cotrain.pipeline.evaluation.evaluate import MODELS
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.runs.folder import RunFolder
+from cotrain.pipeline.runs.lock import locked
 from small_training import TINY
 
 EXPERIMENT = "demo-locnet"
@@ -84,22 +86,89 @@ def test_the_same_seed_gives_the_same_bytes(runs, tmp_path):
     """In a process of its own, as a user would run it."""
     for verb in ("train", "finetune"):
         subprocess.run(
-            [sys.executable, "-m", "pipeline", verb, EXPERIMENT, "--runs", str(tmp_path), *TINY],
+            [sys.executable, "-m", "cotrain.pipeline", verb, EXPERIMENT, "--runs", str(tmp_path), *TINY],
             check=True, capture_output=True, cwd=Path(__file__).parent.parent,
         )  # fmt: skip
         ours, theirs = (folder / EXPERIMENT / verb / artifacts.PARAMS for folder in (runs, tmp_path))
         assert ours.read_bytes() == theirs.read_bytes(), verb
 
 
-def test_another_setting_runs_only_what_depends_on_it(copy, capsys):
-    assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, "--limit", 2) == 0
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_result_of_other_settings_is_replaced_only_when_that_is_said(copy, capsys):
+    before = contents(copy)
+    assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, "--limit", 2) == 2
+    error = capsys.readouterr().err
+    assert "deploy.limit=0, now it is 2; --force replaces it" in error and error.count("\n") == 1
+    assert contents(copy) == before
+    assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, "--limit", 2, "--force") == 0
     out = capsys.readouterr().out
     assert f"quantize {EXPERIMENT}: up to date" in out and f"deploy {EXPERIMENT}: done" in out
     assert artifacts.read_json(copy / EXPERIMENT / "deploy" / "metrics.json")["n_samples"] == 2
+    assert not list(copy.glob("*/*.part")) and not list(copy.glob("*/*.old"))
     capsys.readouterr()
-    assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, "--set", "train.epochs=3") == 2
+    arguments = ["deploy", EXPERIMENT, "--runs", copy, *TINY, "--set", "train.epochs=3"]
+    assert cotrain(*arguments) == 2
     error = capsys.readouterr().err
-    assert "train.epochs=2, now it is 3" in error and f"run: cotrain train {EXPERIMENT}" in error
+    assert "train.epochs=2, now it is 3" in error
+    assert f"cotrain train {EXPERIMENT} --force --set" in error and f"--runs {copy}" in error
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["--set", "deploy.models=['hybird']"],
+        ["--set", "deploy.n_bootstrap=0"],
+        ["--set", "network.filters=[2, 4, 4, 4, 4, 4]"],
+        ["--set", "network.name=locnt"],
+        ["--set", "data.name=nowhere"],
+        ["--set", "data.n_groups=1"],
+        ["--set", "train.loss=bce-dice"],
+        ["--set", "train.precision=bfloat16"],
+        ["--set", "finetune.readout_steps=1000"],
+        ["--set", "seed=4294967296"],
+        ["--set", "train.epochs=3"],
+    ],
+    ids=lambda change: change[1],
+)
+def test_a_refused_setting_leaves_a_finished_run_as_it_was(change, runs, capsys):
+    before = contents(runs / EXPERIMENT)
+    for verb in ("train", "finetune", "quantize", "deploy", "report"):
+        for force in ([], ["--force"]):
+            if force and verb == "train" and change[1] == "train.epochs=3":
+                continue  # which is not refused
+            if cotrain(verb, EXPERIMENT, "--runs", runs, *TINY, *change, *force) == 0:
+                assert "up to date" in capsys.readouterr().out  # it does not depend on that setting
+            else:
+                error = capsys.readouterr().err
+                assert error.count("\n") == 1
+            assert contents(runs / EXPERIMENT) == before, verb
+
+
+def test_a_second_process_is_refused_with_the_name_of_the_first(copy, capsys):
+    with locked(copy / EXPERIMENT):
+        assert cotrain("train", EXPERIMENT, "--runs", copy, *TINY) == 0, "what is up to date needs no lock"
+        assert cotrain("train", EXPERIMENT, "--runs", copy, *TINY, "--force") == 2
+    error = capsys.readouterr().err
+    assert "is being written by `" in error and f"process {os.getpid()}" in error and error.count("\n") == 1
+
+
+def test_a_training_that_is_killed_before_its_manifest_loses_no_epoch(copy, monkeypatch, capsys):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    good = (copy / EXPERIMENT / "train" / artifacts.PARAMS).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", killed)
+        assert cotrain("train", EXPERIMENT, "--runs", copy, *TINY, "--force") == 130
+    capsys.readouterr()
+    assert cotrain("train", EXPERIMENT, "--runs", copy, *TINY, "--force") == 0
+    out = capsys.readouterr().out
+    assert "going on after epoch 2" in out and "epoch 1/2" not in out
+    assert (copy / EXPERIMENT / "train" / artifacts.PARAMS).read_bytes() == good
+    assert not (copy / EXPERIMENT / "train" / artifacts.CHECKPOINT).exists()
 
 
 def test_the_reference_emulator_gives_the_same_rows(copy):
@@ -108,7 +177,7 @@ def test_the_reference_emulator_gives_the_same_rows(copy):
     limit = ["--limit", "2", "--set", 'deploy.models=["loihi-hybrid", "loihi-converted"]']
     results = {}
     for target in ("emulator", "reference"):
-        assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, *limit, "--target", target) == 0
+        assert cotrain("deploy", EXPERIMENT, "--runs", copy, *TINY, *limit, "--target", target, "--force") == 0
         rows = artifacts.read_json(folder / "metrics.json")["rows"]
         # nengo-loihi's has no counters of these two
         apart = ("seconds", "overflows", "input_spikes_max")
@@ -122,7 +191,7 @@ def test_a_stage_before_the_one_that_it_needs(verb, tmp_path, capsys):
     assert cotrain(verb, EXPERIMENT, "--runs", tmp_path, *TINY) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "needs the train stage" in error
-    assert f"run: cotrain train {EXPERIMENT}" in error
+    assert f"run: cotrain train {EXPERIMENT} --set" in error
 
 
 @pytest.mark.parametrize(
@@ -200,7 +269,7 @@ def test_evaluate_scores_a_run(runs, tmp_path, capsys):
 def test_help_names_every_stage_and_is_quick_to_load():
     """`cotrain --help` loads nothing heavy."""
     script = (
-        "import sys; from pipeline.__main__ import main\n"
+        "import sys; from cotrain.pipeline.__main__ import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "print([m for m in ('numpy', 'tensorflow', 'nengo', 'nengo_dl', 'nengo_loihi', 'numba') if m in sys.modules])"

@@ -85,9 +85,9 @@ class Run:
     def __init__(self, runs, name, **options):
         self.context = synthetic_run.make(runs, name, **options)
         folder = self.context.folder("report")
-        folder.open()
+        folder.begin()
         stage.run(self.context)
-        folder.close({}, self.context.outputs, 1.0)
+        folder.finish({"settings": {}}, self.context.outputs, 1.0)
         self.html = (self.context.out / "report.html").read_bytes()
         self.markdown = (self.context.out / "report.md").read_text(encoding="utf-8")
         self.document = json.loads((self.context.out / "report.json").read_bytes())

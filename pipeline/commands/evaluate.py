@@ -51,7 +51,7 @@ def run(
             experiment, deploy=dataclasses.replace(experiment.deploy, models=check_models(models))
         )
     found = from_package(experiment) if source == "pretrained" else from_runs(experiment, runs)
-    everything = datasets.load_for(experiment.data, data, runs / "data")
+    everything = datasets.load_for(experiment.data, data, runs / artifacts.SCRATCH)
     for rejected in everything.rejected:
         say(f"  not used: {rejected}")
     scored = everything.subset(split).take(limit or None)
@@ -63,9 +63,7 @@ def run(
         f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, "
         f"parameters: {found.source}"
     )
-    kept = Kept(
-        json_path.with_name(f".{json_path.name}.{artifacts.ROWS}"), _key(experiment, found.params, constant, scored)
-    )
+    kept = Kept(artifacts.rows_beside(json_path), _key(experiment, found.params, constant, scored))
     result = evaluate(experiment, spec, found.params, constant, scored, say=say, kept=kept)
     result.metrics["split"] = split
     result.metrics["parameters"] = found.source

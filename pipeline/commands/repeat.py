@@ -17,11 +17,6 @@ SCHEMA = 1
 STAGES = ("train", "finetune", "deploy")
 
 
-def summary_file(runs: Path, experiment: Experiment) -> Path:
-    """Where `run` writes its summary."""
-    return runs / experiment.name / "seeds" / "seeds.json"
-
-
 def run(
     experiment: Experiment,
     runs: Path,
@@ -46,7 +41,7 @@ def run(
     Returns
     -------
     dict
-        What is written to `summary_file`; see `summarise`.
+        What is written to `artifacts.seeds_file`; see `summarise`.
 
     Raises
     ------
@@ -64,18 +59,18 @@ def run(
     for i in range(n_seeds):
         seed = experiment.seed + i
         one = dataclasses.replace(experiment, seed=seed, deploy=further if i else experiment.deploy)
-        where = summary_file(runs, experiment).parent / str(seed) if i else runs
+        where = artifacts.seed_runs(runs, experiment.name, seed) if i else runs
         say(f"seed {seed} ({i + 1} of {n_seeds})")
         for stage in STAGES:
             runner.run(stage, one, where, data, say=say)
-        found.append(artifacts.read_json(where / experiment.name / "deploy" / artifacts.METRICS))
+        found.append(artifacts.read_json(artifacts.stage_folder(where, experiment.name, "deploy") / artifacts.METRICS))
     summary = summarise(experiment, found)
-    artifacts.write_json(summary_file(runs, experiment), summary)
+    artifacts.write_json(artifacts.seeds_file(runs, experiment.name), summary)
     for row in summary["rows"]:
         low, high = row["ci95"]
         values = " ".join(f"{value:.4f}" for value in row["values"])
         say(f"  {row['model']:<16} {row['mean']:.4f} [{low:.4f}, {high:.4f}]  {values}")
-    say(f"repeat {experiment.name}: wrote {summary_file(runs, experiment)}")
+    say(f"repeat {experiment.name}: wrote {artifacts.seeds_file(runs, experiment.name)}")
     return summary
 
 

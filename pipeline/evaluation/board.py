@@ -16,11 +16,6 @@ from cotrain.pipeline.runs import artifacts
 MODEL = "loihi-board"
 
 
-def row_file(runs: Path, experiment: str) -> Path:
-    """Where the row of an experiment lies."""
-    return runs / experiment / "board" / artifacts.BOARD
-
-
 def verify(bundle: Path, results: Path | None, runs: Path, say=print) -> bool:
     """Check a bundle; given results of a board, compare them and write the row.
 
@@ -43,7 +38,7 @@ def verify(bundle: Path, results: Path | None, runs: Path, say=print) -> bool:
     if checked.results["target"] != "loihi":
         say(f"no {MODEL} row: these results are of target {checked.results['target']}, not of a board")
         return checked.equal
-    deploy = runs / experiment / "deploy"
+    deploy = artifacts.stage_folder(runs, experiment, "deploy")
     if not (deploy / artifacts.PREDICTIONS).is_file():
         say(f"no {MODEL} row: {deploy} has no {artifacts.PREDICTIONS}; first run: cotrain deploy {experiment}")
         return checked.equal
@@ -52,8 +47,9 @@ def verify(bundle: Path, results: Path | None, runs: Path, say=print) -> bool:
         artifacts.read_json(deploy / artifacts.METRICS),
     )
     row = board_row(checked, scored, metrics)
-    artifacts.write_json(row_file(runs, experiment), row)
-    say(f"{MODEL} row in {row_file(runs, experiment)}; put it into the report: cotrain report {experiment} --force")
+    path = artifacts.board_file(runs, experiment)
+    artifacts.write_json(path, row)
+    say(f"{MODEL} row in {path}; put it into the report: cotrain report {experiment} --force")
     return checked.equal
 
 

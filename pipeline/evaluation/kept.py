@@ -53,4 +53,4 @@ class Kept:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, model: str) -> Path:
-        return self.folder / f"{model}.npz"
+        return self.folder / artifacts.row_state_file(model)

@@ -27,7 +27,7 @@ def read(folder: Path) -> dict[str, Any]:
     MissingError
         No report has been written there.
     """
-    path = folder / "report" / f"{artifacts.REPORT}.json"
+    path = folder / "report" / artifacts.REPORT["json"]
     if not path.is_file():
         raise MissingError(f"{path} does not exist; run: cotrain report {folder.name}")
     return artifacts.read_json(path)
@@ -56,8 +56,7 @@ def write_comparison(runs: Path, names: list[str]) -> list[Path]:
         raise InputError(f"a comparison needs two experiments or more, got {', '.join(names) or 'none'}")
     documents = [read(Path(runs) / name) for name in names]
     found = page(documents)
-    stem = Path(runs) / ("report-" + "-".join(names))
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".html", ".md", ".json")]
+    paths = [artifacts.comparison_file(Path(runs), names, kind) for kind in ("html", "md", "json")]
     artifacts.write_bytes(paths[0], html.render(found))
     artifacts.write_bytes(paths[1], markdown.render(found))
     artifacts.write_json(paths[2], {"schema": 1, "kind": "loihi-cotrain comparison", "reports": documents})

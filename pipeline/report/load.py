@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from cotrain.pipeline.commands import repeat
-from cotrain.pipeline.evaluation.board import row_file
+from cotrain.pipeline.experiment import shared_settings
 from cotrain.pipeline.networks import NetworkSpec, spec_for
 from cotrain.pipeline.runs import artifacts
 
@@ -47,7 +46,7 @@ def load(context) -> Inputs:
         return read(stage, name) if context.input(stage, name).is_file() else {}
 
     metrics = context.read_json("deploy", artifacts.METRICS)
-    board = row_file(context.runs, experiment.name)
+    board = artifacts.board_file(context.runs, experiment.name)
     if board.is_file():  # what came back from the lab: cotrain verify BUNDLE RESULTS
         metrics["rows"].append(artifacts.read_json(board))
     stages = {}
@@ -75,6 +74,6 @@ def load(context) -> Inputs:
 
 def _seeds(context) -> dict[str, Any]:
     """The figures of several seeds, unless they are of other settings."""
-    path = repeat.summary_file(context.runs, context.experiment)
+    path = artifacts.seeds_file(context.runs, context.experiment.name)
     found = artifacts.read_json(path) if path.is_file() else {}
-    return found if found.get("settings") == repeat.shared_settings(context.experiment) else {}
+    return found if found.get("settings") == shared_settings(context.experiment) else {}

@@ -1,17 +1,10 @@
-"""Run folders: what a stage wrote, from what, and whether that still holds.
-
-``runs/<experiment>/<stage>/`` holds ``.npz`` and JSON files and a ``manifest.json`` that is written last, by rename: a
-folder without one belongs to a stage that did not finish. This is the only module that knows file names.
-"""
+"""Names of the files of a run, and how they are written and read. No other module of `pipeline` knows one."""
 
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +15,7 @@ from cotrain.hardware.files import arrays_digest, json_digest, npz_bytes, sha256
 
 __all__ = ["arrays_digest", "json_digest", "npz_bytes", "sha256"]  # handed on
 
-SCHEMA = 1
+# runs/<experiment>/<stage>/
 MANIFEST = "manifest.json"
 PARAMS = "params.npz"  # flat {"conv1.kernel": array, ...}
 HISTORY = "history.json"  # one entry an epoch
@@ -34,10 +27,84 @@ RASTER = "raster.npz"  # the spikes of one inference
 RATES = "rates.npz"  # mean rate of each neuron, per model and layer
 TRAJECTORY = "trajectory.json"  # metric against number of steps
 SUBMISSION = "submission.json"  # which bundle was packed
-BOARD = "board.json"  # what came back from the board, a row
-REPORT = "report"  # .html, .md, .json
+REPORT = {kind: f"report.{kind}" for kind in ("html", "md", "json")}
+# runs/<experiment>/<stage>.part/, which becomes <stage> when the stage is done
 CHECKPOINT = "checkpoint.npz"  # where a training was when it was stopped
 ROWS = "rows"  # folder: how far a comparison was when it was stopped, a file a model
+TENSORBOARD = "tensorboard"  # folder: its logs
+# runs/<experiment>/
+LOCK = ".lock"  # of the process that writes there
+BOARD = "board/board.json"  # what came back from the board, a row
+SEEDS = "seeds/seeds.json"  # what several seeds gave; their runs lie beside it
+# runs/
+SCRATCH = ".data"  # folder: synthetic data sets. No experiment can have this name
+# beside runs/
+BUNDLES = "submission"  # folder: what goes to the lab
+
+NAME_BYTES = 200  # of a file's name; file systems take 255
+
+
+def experiment_folder(runs: Path, experiment: str) -> Path:
+    """Where everything of an experiment lies."""
+    return runs / experiment
+
+
+def stage_folder(runs: Path, experiment: str, stage: str) -> Path:
+    """Where the result of a stage lies."""
+    return experiment_folder(runs, experiment) / stage
+
+
+def part_folder(folder: Path) -> Path:
+    """Where a stage writes until its result is whole."""
+    return folder.with_name(f"{folder.name}.part")
+
+
+def old_folder(folder: Path) -> Path:
+    """Where a result lies in the moment in which another one takes its place."""
+    return folder.with_name(f"{folder.name}.old")
+
+
+def board_file(runs: Path, experiment: str) -> Path:
+    """The row of what came back from a board."""
+    return experiment_folder(runs, experiment) / BOARD
+
+
+def seeds_file(runs: Path, experiment: str) -> Path:
+    """The summary of several seeds."""
+    return experiment_folder(runs, experiment) / SEEDS
+
+
+def seed_runs(runs: Path, experiment: str, seed: int) -> Path:
+    """The run folders of a further seed."""
+    return seeds_file(runs, experiment).parent / str(seed)
+
+
+def program_file(model: str) -> str:
+    """The integer program of a model, written by the quantize stage."""
+    return f"program-{model}.npz"
+
+
+def row_state_file(model: str) -> str:
+    """How far a row of a comparison was, in the folder `ROWS`."""
+    return f"{model}.npz"
+
+
+def rows_beside(path: Path) -> Path:
+    """The folder `ROWS` of a comparison that has no run folder but writes `path`."""
+    return path.with_name(f".{path.name}.{ROWS}")
+
+
+def pretrained_file(experiment: str) -> str:
+    """Parameters that come with the package, in its folder of them."""
+    return f"{experiment}.npz"
+
+
+def comparison_file(runs: Path, experiments: Sequence[str], kind: str) -> Path:
+    """A report of several experiments side by side; `kind` as in `REPORT`."""
+    joined = "-".join(experiments)
+    if len(joined.encode()) > NAME_BYTES:
+        joined = f"{len(experiments)}-experiments-{json_digest(list(experiments))[:12]}"
+    return runs / f"report-{joined}.{kind}"
 
 
 _WRITE_ELSEWHERE = "free space or choose another folder with --runs DIR"
@@ -107,124 +174,3 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def read_json(path: Path) -> Any:
     """`files.read_json`, with the advice that fits a run."""
     return files.read_json(path, missing=_MAKE, damaged=_MAKE_AGAIN)
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """One stage's folder."""
-
-    path: Path
-    stage: str
-
-    @property
-    def manifest_path(self) -> Path:
-        return self.path / MANIFEST
-
-    def finished(self) -> bool:
-        return self.manifest_path.is_file()
-
-    def manifest(self) -> dict[str, Any]:
-        manifest = read_json(self.manifest_path)
-        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA or "outputs" not in manifest:
-            raise CorruptError(
-                f"{self.manifest_path} is not a manifest of schema {SCHEMA}; "
-                f"run the {self.stage} stage again with --force"
-            )
-        return manifest
-
-    def open(self) -> None:
-        """Make the folder and withdraw the old manifest: from here on the stage counts as unfinished."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.manifest_path.unlink(missing_ok=True)
-        except OSError as error:
-            raise cannot_write(self.path, error) from None
-
-    def verify(self) -> str:
-        """Check every output against the manifest; return the digest of them all.
-
-        Raises
-        ------
-        CorruptError
-            A file is missing or a byte of it changed; the message names it.
-        """
-        outputs = self.manifest()["outputs"]
-        for name, entry in outputs.items():
-            path = self.path / name
-            if not path.is_file():
-                raise CorruptError(
-                    f"{path} is missing although {MANIFEST} lists it; run the {self.stage} stage with --force"
-                )
-            if sha256(path.read_bytes()) != entry["sha256"]:
-                raise CorruptError(
-                    f"{path} was changed after the {self.stage} stage wrote it (sha256 differs); "
-                    "run that stage with --force"
-                )
-        return outputs_digest(outputs)
-
-    def close(self, key: dict[str, Any], outputs: list[str], seconds: float) -> None:
-        """Write the manifest, which makes the stage finished."""
-        entries = {name: _describe(self.path / name) for name in sorted(outputs)}
-        write_json(
-            self.manifest_path,
-            {"schema": SCHEMA, "stage": self.stage, **key, "outputs": entries, "versions": versions(),
-             "git": git_revision(), "seconds": round(seconds, 3)},
-        )  # fmt: skip
-
-    def fresh(self, key: dict[str, Any]) -> bool:
-        """True when the stage finished with this very key (settings, seed, schema, upstream digests)."""
-        if not self.finished():
-            return False
-        manifest = self.manifest()
-        return all(manifest.get(k) == v for k, v in json.loads(json.dumps(key)).items())
-
-
-def outputs_digest(outputs: dict[str, Any]) -> str:
-    return json_digest({name: entry["sha256"] for name, entry in outputs.items()})
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    entry: dict[str, Any] = {"sha256": sha256(data), "bytes": len(data)}
-    if path.suffix == ".npz":
-        entry["arrays"] = {n: {"dtype": a.dtype.str, "shape": list(a.shape)} for n, a in read_npz(path).items()}
-    return entry
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in (
-        "loihi-cotrain",
-        "numpy",
-        "scipy",
-        "nengo",
-        "nengo-dl",
-        "nengo-loihi",
-        "tensorflow",
-        "tf-keras",
-        "numba",
-    ):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            pass
-    return found
-
-
-def git_revision() -> str | None:
-    """Revision of the source tree ('+' when it has changes), or None outside a checkout."""
-    try:
-
-        def git(*arguments):
-            return subprocess.run(
-                ["git", "-C", str(Path(__file__).parent), *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -9,6 +9,7 @@ import numpy as np
 from cotrain.hardware.errors import InputError, MissingError
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.runs.folder import RunFolder
 
 Params = dict[str, np.ndarray]
 
@@ -25,8 +26,13 @@ class Found:
     source: str
 
 
-def from_runs(experiment: Experiment, runs: Path) -> Found:
+def from_runs(experiment: Experiment, runs: Path, train: str = "") -> Found:
     """Parameters of the train and finetune stages; the ones that are there.
+
+    Parameters
+    ----------
+    train : str
+        The command that makes them, where it is not the plain one.
 
     Raises
     ------
@@ -37,17 +43,20 @@ def from_runs(experiment: Experiment, runs: Path) -> Found:
     """
     params = {}
     for kind, stage in KINDS.items():
-        folder = artifacts.RunFolder(runs / experiment.name / stage, stage)
+        folder = RunFolder(artifacts.stage_folder(runs, experiment.name, stage), stage)
         if folder.finished():
             folder.verify()
             params[kind] = artifacts.read_npz(folder.path / artifacts.PARAMS)
     if "ann" not in params:
-        raise MissingError(f"no trained parameters in {runs / experiment.name}; run: cotrain train {experiment.name}")
+        raise MissingError(
+            f"no trained parameters in {artifacts.experiment_folder(runs, experiment.name)}; "
+            f"run: {train or f'cotrain train {experiment.name}'}"
+        )
     return Found(params, None, f"run of {experiment.name}")
 
 
 def package_file(experiment: Experiment) -> Path:
-    return PRETRAINED_DIR / f"{experiment.name}.npz"
+    return PRETRAINED_DIR / artifacts.pretrained_file(experiment.name)
 
 
 def from_package(experiment: Experiment) -> Found:
@@ -60,7 +69,7 @@ def from_package(experiment: Experiment) -> Found:
     """
     path = package_file(experiment)
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PRETRAINED_DIR.glob("*.npz"))) or "none"
+        known = ", ".join(sorted(p.stem for p in PRETRAINED_DIR.glob(artifacts.pretrained_file("*")))) or "none"
         raise InputError(
             f"no pretrained parameters for {experiment.name} (there are: {known}); "
             f"run: cotrain train {experiment.name}, then evaluate with --params run"

@@ -36,4 +36,3 @@ def run(context) -> None:
         arrays = raster(experiment, built, scored.images[:1])
         context.write_npz(artifacts.RASTER, {**arrays, "sample": scored.names[0]})
     context.write_json(artifacts.METRICS, result.metrics)
-    kept.remove()

@@ -35,7 +35,7 @@ def run(context) -> None:
                 f"{experiment.quantize.board}, listed above; make it smaller, "
                 "or choose another board with --set quantize.board=NAME"
             )
-        name = f"program-{model}.npz"
+        name = artifacts.program_file(model)
         hardware.compile_network(built.net, dt_s=experiment.dt_s).save(context.out / name)
         context.add(name)
         errors[model] = quantization_error(built.net)

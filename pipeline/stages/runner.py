@@ -1,153 +1,47 @@
-"""The stages, in order. Each is one module here with ``run(context)``; none imports another."""
+"""Runs a stage: whether it is fresh, what it needs; the old result stays until the new one is whole."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import time
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cotrain.hardware.errors import InputError, MissingError
-from cotrain.pipeline.experiment import Experiment
-from cotrain.pipeline.runs import artifacts, parameters
+from cotrain.pipeline.experiment import Experiment, all_settings
+from cotrain.pipeline.runs import artifacts, parameters, record
+from cotrain.pipeline.runs.asked import Asked
+from cotrain.pipeline.runs.lock import locked
+from cotrain.pipeline.stages.context import Context
+from cotrain.pipeline.stages.table import STAGES, Stage
+
+__all__ = ["STAGES", "Context", "Stage", "run"]
+
+Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A row of the table of stages.
-
-    `settings` are the sections of the experiment that its result depends on; a change in another one leaves it fresh.
-    """
-
-    name: str
-    help: str
-    needs: tuple[str, ...]
-    settings: tuple[str, ...]
-    schema: int = 1
-    automatic: bool = False  # seconds of work: run for whoever needs it
-    pretrained: bool = False  # the package's parameters will do where there is no run
-    also: tuple[str, ...] = ()  # files in the experiment's folder that it takes in where they are there
-    always: bool = False  # depends on more than its key (the source that travels): run when asked for
-
-
-_MODEL = ("data", "network", "neurons")
-
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage("train", "train the ANN in NengoDL", (), (*_MODEL, "train"), schema=2),
-        Stage("finetune", "fine-tune it as a hybrid: spikes forward, rate gradients backward", ("train",),
-              (*_MODEL, "finetune"), schema=2),
-        Stage("quantize", "place the spiking networks on cores and turn them into integers", ("train", "finetune"),
-              (*_MODEL, "finetune", "quantize"), automatic=True, pretrained=True),
-        Stage("deploy", "compare NengoDL and emulated Loihi on the test split",
-              ("train", "finetune", "quantize"), (*_MODEL, "finetune", "quantize", "deploy"), pretrained=True),
-        Stage("report", "write the HTML, Markdown and JSON report", ("train", "finetune", "quantize", "deploy"),
-              (*_MODEL, "train", "finetune", "quantize", "deploy"), pretrained=True,
-              also=("board/board.json", "seeds/seeds.json")),
-        Stage("submission", "write the bundle that a lab runs on the board", ("train", "finetune", "quantize"),
-              (*_MODEL, "finetune", "quantize", "submission"), pretrained=True, always=True),
-    )
-}  # fmt: skip
-
-
-class Context:
-    """What a stage sees: its settings, the data, the folders of the stages before it, and its own."""
-
-    def __init__(self, experiment: Experiment, stage: Stage, runs: Path, data: Path):
-        self.experiment = experiment
-        self.stage = stage
-        self.runs = runs
-        self.data = data
-        self.outputs: list[str] = []
-
-    def folder(self, stage: str) -> artifacts.RunFolder:
-        return artifacts.RunFolder(self.runs / self.experiment.name / stage, stage)
-
-    @property
-    def out(self) -> Path:
-        """This stage's folder. Files here count as outputs once they are written with the methods below."""
-        return self.folder(self.stage.name).path
-
-    def input(self, stage: str, name: str) -> Path:
-        return self.folder(stage).path / name
-
-    def read_npz(self, stage: str, name: str) -> dict:
-        return artifacts.read_npz(self.input(stage, name))
-
-    def read_json(self, stage: str, name: str) -> Any:
-        return artifacts.read_json(self.input(stage, name))
-
-    def write_npz(self, name: str, arrays: dict) -> None:
-        artifacts.write_npz(self.out / name, arrays)
-        self.add(name)
-
-    def write_json(self, name: str, value: Any) -> None:
-        artifacts.write_json(self.out / name, value)
-        self.add(name)
-
-    def write_bytes(self, name: str, value: bytes) -> None:
-        artifacts.write_bytes(self.out / name, value)
-        self.add(name)
-
-    def add(self, name: str) -> None:
-        """`name`, written into `out`, is an output."""
-        if name not in self.outputs:
-            self.outputs.append(name)
-
-    @cached_property
-    def dataset(self):
-        """The experiment's data set (pipeline.datasets.Dataset), split."""
-        from cotrain.pipeline import datasets
-
-        return datasets.load_for(self.experiment.data, self.data, self.runs / "data")
-
-    @cached_property
-    def dataset_digest(self) -> str:
-        """Changes with any pixel, target, name or assignment to a split."""
-        d = self.dataset
-        return artifacts.arrays_digest(
-            {"images": d.images, "targets": d.targets, "names": d.names, "groups": d.groups, "split": d.split}
-        )
-
-    def key(self, stage: Stage | None = None) -> dict[str, Any]:
-        """What the result of `stage` (this one) is a function of; every input file is checked on the way."""
-        stage = stage or self.stage
-        key = {
-            "stage_schema": stage.schema,
-            "settings": self.experiment.resolved(*stage.settings),
-            "dataset": self.dataset_digest,
-            "upstream": {name: self._digest(name) for name in stage.needs},
-        }
-        if stage.also:
-            paths = {name: self.runs / self.experiment.name / name for name in stage.also}
-            key["also"] = {n: artifacts.sha256(p.read_bytes()) if p.is_file() else None for n, p in paths.items()}
-        return key
-
-    @cached_property
-    def pretrained(self) -> bool:
-        """Whether the package's parameters stand in for a run that was never made."""
-        started = any(self.folder(stage).finished() for stage in parameters.KINDS.values())
-        return not started and parameters.package_file(self.experiment).is_file()
-
-    @cached_property
-    def found(self) -> parameters.Found:
-        """The experiment's parameters: those of the run, or the package's."""
-        if self.pretrained:
-            return parameters.from_package(self.experiment)
-        return parameters.from_runs(self.experiment, self.runs)
-
-    def _digest(self, stage: str) -> str:
-        if self.pretrained and stage in parameters.KINDS.values():
-            return artifacts.sha256(parameters.package_file(self.experiment).read_bytes())
-        return self.folder(stage).verify()
-
-
-def run(name: str, experiment: Experiment, runs: Path, data: Path, force: bool = False, say=print) -> bool:
+def run(
+    name: str,
+    experiment: Experiment,
+    runs: Path,
+    data: Path,
+    force: bool = False,
+    say: Say = print,
+    asked: Asked | None = None,
+) -> bool:
     """Run a stage unless it is fresh. Returns whether it ran.
+
+    All that can be checked is checked before anything is written, and the result that is there stays until the new one
+    is whole.
+
+    Parameters
+    ----------
+    force : bool
+        Run it even if it is fresh, and replace a result of other settings or data.
+    asked : Asked, optional
+        How this was asked for, for the commands that messages name.
 
     Raises
     ------
@@ -155,65 +49,149 @@ def run(name: str, experiment: Experiment, runs: Path, data: Path, force: bool =
         A stage that it needs has not finished.
     CorruptError
         A file of a stage that it needs was changed.
+    InputError
+        What is there was made with other settings or data.
+    BusyError
+        Another process writes the folder of this experiment.
     """
-    stage = STAGES[name]
-    context = Context(experiment, stage, runs, data)
-    for need in stage.needs:
-        if STAGES[need].automatic:
-            run(need, experiment, runs, data, say=say)
-        elif not (stage.pretrained and context.pretrained and need in parameters.KINDS.values()):
-            _require(need, context)
-    folder = context.folder(name)
-    key = context.key()
-    if not force and not stage.always and folder.fresh(key):
-        folder.verify()
-        say(f"{name} {experiment.name}: up to date in {folder.path} (--force runs it again)")
+    context = Context(experiment, STAGES[name], runs, data, asked)
+    context.made_of(context.stage)  # reads the data, which may be refused
+    _check_needs(context)
+    if not force and _all_fresh(context):
+        _say_fresh(context, say)
         return False
-    started = time.perf_counter()
-    folder.open()
-    module = importlib.import_module(f"cotrain.pipeline.stages.{name}")
-    say(f"{name} {experiment.name}: {stage.help}")
+    if not force:
+        _refuse_to_replace(context)
+    with locked(artifacts.experiment_folder(runs, experiment.name)):
+        return _run(context, force, say)
+
+
+def _run(context: Context, force: bool, say: Say) -> bool:
+    """`run` where the lock is held."""
+    stage, name = context.stage, context.experiment.name
+    folder = context.folder(stage.name)
+    for one in (folder, *map(context.folder, stage.needs)):
+        one.settle()
+    _check_needs(context)
+    for need in _automatic(stage):
+        if _all_fresh(context.of(need)):
+            _say_fresh(context.of(need), say)
+        else:
+            _run(context.of(need), force, say)
+    if not force:
+        if _fresh(context):  # another process has made it
+            _say_fresh(context, say)
+            return False
+        _refuse_to_replace(context)
+    record.git_revision()  # asked now, so that nothing waits between the last file and the manifest
+    started, key = time.perf_counter(), context.key()
+    module = importlib.import_module(f"cotrain.pipeline.stages.{stage.name}")
+    say(f"{stage.name} {name}: {stage.help}")
     if context.pretrained and stage.pretrained:
         say("  no run of this experiment: the parameters that come with the package are used")
-    module.run(context)
+    folder.begin()
+    try:
+        module.run(context)
+    except BaseException:
+        folder.abandon()
+        raise
     seconds = time.perf_counter() - started
-    folder.close(key, context.outputs, seconds)
-    say(f"{name} {experiment.name}: done in {seconds:.0f} s, {folder.path}")
+    folder.finish(key, context.outputs, seconds)
+    say(f"{stage.name} {name}: done in {seconds:.0f} s, {folder.path}")
     return True
+
+
+def _automatic(stage: Stage) -> list[Stage]:
+    return [STAGES[need] for need in stage.needs if STAGES[need].automatic]
+
+
+def _fresh(context: Context) -> bool:
+    """Whether the stage has finished with these settings, data and inputs. A changed output is an error."""
+    folder = context.folder(context.stage.name)
+    if context.stage.always or not folder.finished() or _changes(folder.manifest(), context.key()):
+        return False
+    folder.verify()
+    return True
+
+
+def _all_fresh(context: Context) -> bool:
+    """And so have those that run by themselves."""
+    return all(_all_fresh(context.of(need)) for need in _automatic(context.stage)) and _fresh(context)
+
+
+def _say_fresh(context: Context, say: Say) -> None:
+    name = context.stage.name
+    say(f"{name} {context.experiment.name}: up to date in {context.folder(name).path} (--force runs it again)")
+
+
+def _check_needs(context: Context) -> None:
+    stage = context.stage
+    for need in stage.needs:
+        packed = stage.pretrained and context.pretrained and need in parameters.KINDS.values()
+        if not packed and not STAGES[need].automatic:
+            _require(need, context)
 
 
 def _require(need: str, context: Context) -> None:
     """Refuse to build on a stage that is missing or belongs to other settings or data."""
     folder, name = context.folder(need), context.experiment.name
-    command = f"run: cotrain {need} {name}"
     if not folder.finished():
         raise MissingError(
-            f"{context.stage.name} {name} needs the {need} stage, which has not finished in {folder.path}; {command}"
+            f"{context.stage.name} {name} needs the {need} stage, which has not finished in {folder.path}; "
+            f"run: {context.command(need)}"
         )
     for upstream in STAGES[need].needs:
-        if not (context.pretrained and upstream in parameters.KINDS.values()):
+        packed = context.pretrained and upstream in parameters.KINDS.values()
+        if not packed:
             _require(upstream, context)
-    found, wanted = folder.manifest(), json.loads(json.dumps(context.key(STAGES[need])))
-    changed = [k for k in wanted if found.get(k) != wanted[k]]
-    if changed:
+    changes = _changes(folder.manifest(), context.key(STAGES[need]))
+    if changes:
         raise InputError(
-            f"{folder.path} was made with {_difference(found, wanted, changed[0])}; "
-            f"{command} with the settings you want"
+            f"{folder.path} was made with {next(iter(changes.values()))}; run it with the settings you want: "
+            f"{context.command(need, '--force')}"
         )
 
 
-def _difference(found: dict, wanted: dict, key: str) -> str:
-    if key != "settings":
-        return {"dataset": "other data", "upstream": "an earlier run of the stages before it"}.get(
-            key, f"another {key}"
+def _refuse_to_replace(context: Context) -> None:
+    """A result of other settings or data is not replaced unless that is said."""
+    stage, folder = context.stage, context.folder(context.stage.name)
+    for need in _automatic(stage):
+        _refuse_to_replace(context.of(need))
+    if stage.derived or stage.always or not folder.finished():
+        return
+    changes = _changes(folder.manifest(), context.made_of(stage))
+    told = [changes[kind] for kind in ("settings", "dataset", "model") if kind in changes]
+    if told:
+        raise InputError(
+            f"{folder.path} holds a finished result of {told[0]}; --force replaces it, and another --runs DIR keeps it"
         )
-    for section, value in wanted[key].items():
-        old = found[key].get(section)
-        if old == value:
+
+
+def _changes(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, str]:
+    """What `wanted` has otherwise than a manifest, in words, by the part of the key that it is in."""
+    wanted = json.loads(json.dumps(wanted))
+    words = {"dataset": "other data", "upstream": "an earlier run of the stages before it", "model": "another model"}
+    changes = {}
+    for part, value in wanted.items():
+        if part == "settings":
+            text = _setting_that_differs(found.get(part), value)
+        else:
+            text = "" if found.get(part) == value else words.get(part, f"another {part}")
+        if text:
+            changes[part] = text
+    return changes
+
+
+def _setting_that_differs(found: Any, wanted: dict[str, Any]) -> str:
+    """The first of them; "" for none. A setting that is younger than the manifest had its default there."""
+    if not isinstance(found, dict):
+        return "unknown settings"
+    for one in all_settings():
+        group = wanted.get(one.section) if one.section else wanted
+        if not isinstance(group, dict) or one.key not in group:
             continue
-        if not isinstance(value, dict) or not isinstance(old, dict):
-            return f"{section}={old!r}, now it is {value!r}"
-        for leaf in value:
-            if old.get(leaf) != value[leaf]:
-                return f"{section}.{leaf}={old.get(leaf)!r}, now it is {value[leaf]!r}"
-    return "other settings"
+        before = found.get(one.section, {}) if one.section else found
+        old = before.get(one.key, json.loads(json.dumps(one.default))) if isinstance(before, dict) else None
+        if old != group[one.key]:
+            return f"{one.name}={old!r}, now it is {group[one.key]!r}"
+    return ""

@@ -29,7 +29,7 @@ def run(context) -> None:
     n_samples = min(experiment.submission.n_samples, len(test))
     chosen = np.linspace(0, len(test) - 1, n_samples).round().astype(int)  # spread over the split
     written = pack(
-        context.runs.parent / "submission",
+        context.runs.parent / artifacts.BUNDLES,
         built.net,
         experiment=experiment.name,
         builder=f"{rebuild.__name__}:rebuild",

@@ -37,10 +37,5 @@ class Checkpoint:
         return cls(history, _part(arrays, "best/"), _part(arrays, "state/"))
 
 
-def remove(folder: Path) -> None:
-    """A training that has finished needs none."""
-    (folder / FILE).unlink(missing_ok=True)
-
-
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -17,6 +17,7 @@ from cotrain.pipeline.datasets.augment import augment, shifted
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.experiment import DataSettings, PhaseSettings
 from cotrain.pipeline.networks import NetworkSpec, Params
+from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.training import checkpoint
 from cotrain.pipeline.training.backend import Backend, StepResult
 from cotrain.pipeline.training.scaling import TargetScaler
@@ -85,6 +86,7 @@ def fit(
         For the checkpoint and TensorBoard's logs.
     key : str
         Stands for everything that the result is a function of: a checkpoint in `folder` with the same key is resumed.
+        It stays there: whoever keeps the result removes it then.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def fit(
         history = {"metric": metric, "best_epoch": 0, "epochs": [_entry(0, value)]}
         say(f"  before training: validation {metric} {value:.4f}")
     settings, n_batches = schedule.settings, schedule.n_batches(len(train))
-    logs = _TensorBoard(folder / "tensorboard")
+    logs = _TensorBoard(folder / artifacts.TENSORBOARD)
     progress = Progress("training", settings.epochs * n_batches, done=(len(history["epochs"]) - 1) * n_batches)
     seconds = []  # not part of the history, which is the same in every run
     try:
@@ -136,7 +138,6 @@ def fit(
     finally:
         progress.close()
         logs.close()
-    checkpoint.remove(folder)
     return Trained(best, history)
 
 
