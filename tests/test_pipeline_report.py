@@ -11,7 +11,6 @@ import pytest
 import synthetic_run
 from cotrain.hardware.errors import InputError, MissingError
 from cotrain.pipeline import report
-from cotrain.pipeline.evaluation.board import row_file
 from cotrain.pipeline.networks import Layer, NetworkSpec
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.sections import placement, verdict
@@ -88,9 +87,9 @@ class Run:
         folder.begin()
         stage.run(self.context)
         folder.finish({"settings": {}}, self.context.outputs, 1.0)
-        self.html = (self.context.out / "report.html").read_bytes()
-        self.markdown = (self.context.out / "report.md").read_text(encoding="utf-8")
-        self.document = json.loads((self.context.out / "report.json").read_bytes())
+        self.html = (folder.path / "report.html").read_bytes()
+        self.markdown = (folder.path / "report.md").read_text(encoding="utf-8")
+        self.document = json.loads((folder.path / "report.json").read_bytes())
         self.metrics = self.context.read_json("deploy", artifacts.METRICS)
         self.page = Reader(self.html.decode())
 
@@ -292,7 +291,7 @@ def test_what_came_back_from_a_board(tmp_path):
     row |= {"model": "loihi-board", "value": 0.7777, "ci95": [0.7, 0.8], "n_samples": 5, "emulator_value": 0.7654}
     row |= {"layers": [], "comparison": {"equal": False, "samples": 5, "samples_different": 2}}
     row["energy"] = {"dynamic_energy_per_inference_j": 6.6e-4, "total_energy_per_inference_j": 2e-2}
-    artifacts.write_json(row_file(tmp_path, "demo-locnet"), row)
+    artifacts.write_json(artifacts.board_file(tmp_path, "demo-locnet"), row)
     inputs = report.load(context)
     document = report.build_document(inputs)
     page = Reader(report.render_html(report.build_page(document, inputs)).decode())

@@ -107,7 +107,7 @@ def test_what_came_back_becomes_a_row_of_the_report(place, bundle, tmp_path, mon
     runs = place / "runs"
     assert cotrain("verify", bundle, results.path, "--runs", runs) == 0
     assert f"cotrain report {EXPERIMENT} --force" in capsys.readouterr().out
-    row = artifacts.read_json(runs / EXPERIMENT / "board" / artifacts.BOARD)
+    row = artifacts.read_json(artifacts.board_file(runs, EXPERIMENT))
     metrics = artifacts.read_json(runs / EXPERIMENT / "deploy" / artifacts.METRICS)
     emulated = next(r for r in metrics["rows"] if r["model"] == "loihi-hybrid")
     assert row["model"] == "loihi-board" and row["comparison"]["equal"] and row["n_samples"] == 4
@@ -152,6 +152,6 @@ def test_a_board_that_differs_is_told_and_scored(place, bundle, tmp_path, monkey
     os.symlink(place / "runs" / EXPERIMENT / "deploy", runs / EXPERIMENT / "deploy")
     assert cotrain("verify", bundle, results.path, "--runs", runs) == 1
     assert f"first: sample 0 ({lab.names[0]}), output: differs" in capsys.readouterr().out
-    row = artifacts.read_json(runs / EXPERIMENT / "board" / artifacts.BOARD)
+    row = artifacts.read_json(artifacts.board_file(runs, EXPERIMENT))
     assert row["n_samples"] == 2 and row["layers"] == [] and row["spikes_per_inference"] is None
     assert row["value"] != row["emulator_value"]
