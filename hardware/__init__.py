@@ -11,6 +11,7 @@ _EXPORTS = {
     "Simulator": "simulator.simulator",
     "Program": "compiler.program",
     "compile_network": "compiler.compile",
+    "lower": "placement.cores",
     "partition": "placement.partition",  # a submodule of that name would hide the function
     "check": "preflight.rules",
     "quantization_error": "preflight.quantization",

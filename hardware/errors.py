@@ -8,7 +8,18 @@ from __future__ import annotations
 
 
 class CotrainError(Exception):
-    """Base of every error that is the user's to mend."""
+    """Base of every error that is the user's to mend.
+
+    Attributes
+    ----------
+    part : str
+        The part of a network that it speaks of, where one is known ("layer 'conv1'").
+    reason : str
+        What nengo_loihi or Nengo said, where it is their error in our words.
+    """
+
+    part = ""
+    reason = ""
 
 
 class InputError(CotrainError, ValueError):

@@ -7,9 +7,10 @@ import warnings
 import nengo
 import numpy as np
 from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.hardware.compiler.compile import fresh_runner, program_from_model, reference_interface
+from cotrain.hardware.compiler.compile import program_from_model
 from cotrain.hardware.emulator.emulator import Emulator
 from cotrain.hardware.simulator.interface import FastInterface
+from cotrain.hardware.simulator.links import fresh_runner, reference_interface
 from nengo.dists import Choice, Uniform
 
 nengo_loihi = import_nengo_loihi()

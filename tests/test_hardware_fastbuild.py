@@ -16,6 +16,7 @@ from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.builder.fastbuild import fast_model
 from cotrain.hardware.compiler.compile import compile_network, program_from_model
 from cotrain.hardware.errors import MisfitError
+from cotrain.hardware.placement.cores import Lowered
 from emulator_networks import ensemble, nengo_loihi, random_network
 from nengo.dists import Choice, Uniform
 from nengo.exceptions import BuildError
@@ -92,7 +93,20 @@ def assert_same_build(net, **kwargs):
     for name, value in expected.items():
         assert found[name] == value, name
     assert found_warnings == expected_warnings
+    for look in (False, True):
+        assert_same_passes(net, look, expected, expected_warnings, **kwargs)
     return model, fast_s / slow_s
+
+
+def assert_same_passes(net, look, expected, expected_warnings, **kwargs):
+    """The passes one at a time; where they only look, nobody notices."""
+    np.random.seed(1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = _facts(Lowered(net, 0.001, look=look, **kwargs).integers())
+    unseen = {"next draw": np.random.RandomState(1).randint(2**31 - 1)} if look else {}
+    assert found == {**expected, **unseen}
+    assert {_plain(str(w.message), {}) for w in caught} == (set() if look else expected_warnings)
 
 
 @pytest.mark.parametrize("seed", range(28))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cotrain import hardware
 from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.hardware.builder.uncut import build_uncut, cut
+from cotrain.hardware.builder.passes import build_uncut, cut
 from cotrain.hardware.chip.limits import LOIHI1, NAHUKU32, Board
 from cotrain.hardware.errors import InputError, MisfitError, UnsupportedError
 from cotrain.hardware.preflight.quantization import quantization_error

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cotrain import hardware
 from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.hardware.builder.uncut import build_uncut
+from cotrain.hardware.builder.passes import build_uncut
 from cotrain.hardware.placement.channels import reorder
 from partition_networks import chain, conv, neurons, up
 

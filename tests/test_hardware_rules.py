@@ -299,7 +299,7 @@ def test_input_spikes_against_nengo_loihis_own_list_of_messages():
     """The bound equals what nengo_loihi would send if all neurons spiked: one message per axon of each."""
     net = chain((6, 6, 1), [conv(2, 1), conv(8, 3)])
     hardware.partition(net)
-    placed = place(net, LOIHI1, precompute=False)
+    placed = place(net, LOIHI1)
     case = Case(placed, NAHUKU32, input_spikes_max=72)
     (spikes,) = placed.model.inputs
     sent = 0

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import List
 
 import numpy as np
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door
 
 
 def split_synapse(old_block, old_synapse, new_blocks, validate):
     """Cut a synapse group; same arguments and result as `nengo_loihi.builder.split_blocks.split_synapse`."""
-    theirs = import_nengo_loihi("builder.split_blocks")
-    levels = import_nengo_loihi("builder.builder").ValidationLevel
+    theirs = door.split_blocks
+    levels = door.ValidationLevel
     if validate >= levels.FULL or not _is_regular(old_synapse):
         return theirs.split_synapse(old_block, old_synapse, new_blocks, validate=validate)
     owner, place = _owners(old_block.n_neurons, [ids.list for ids in new_blocks.values()])
@@ -43,7 +43,7 @@ def split_synapse(old_block, old_synapse, new_blocks, validate):
 
 def split_axon(old_axon, old_axon_idxs, old_atoms, new_synapses):
     """Cut an axon; same arguments and result as `nengo_loihi.builder.split_blocks.split_axon`."""
-    theirs = import_nengo_loihi("builder.split_blocks")
+    theirs = door.split_blocks
     old = np.asarray(old_axon_idxs)
     n_old = old_axon.target.n_axons
     if new_synapses is None or not old.size or old.max() >= n_old:

@@ -14,9 +14,9 @@ from types import FunctionType
 
 import nengo
 import numpy as np
+from cotrain.hardware.builder import door
 from cotrain.hardware.builder.convweights import conv2d_loihi_weights
 from cotrain.hardware.builder.cutting import split_axon, split_synapse
-from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.builder.probes import chip_probe, split_probe
 
 VERSION = (1, 1)  # of nengo-loihi, whose functions these are held to
@@ -24,7 +24,7 @@ VERSION = (1, 1)  # of nengo-loihi, whose functions these are held to
 
 def fast_model(dt_s: float, label=None):
     """A new `nengo_loihi.builder.Model` that builds fast."""
-    model = import_nengo_loihi("builder").Model(dt=float(dt_s), label=label)
+    model = door.Model(dt=float(dt_s), label=label)
     if _known():
         model.builder = _builder()
         model.host_pre.builder = model.host.builder = _host_builder()
@@ -33,7 +33,7 @@ def fast_model(dt_s: float, label=None):
 
 def split_model(model):
     """As `nengo_loihi.builder.split_blocks.split_model`."""
-    theirs = import_nengo_loihi("builder.split_blocks")
+    theirs = door.split_blocks
     if not _known():
         return theirs.split_model(model)
     by_axon = {
@@ -43,7 +43,7 @@ def split_model(model):
 
 
 def _known() -> bool:
-    return import_nengo_loihi("version").version_info[:2] == VERSION
+    return door.version_info[:2] == VERSION
 
 
 def _with(function, **names):
@@ -61,10 +61,7 @@ def _with(function, **names):
 
 def _builder():
     """nengo-loihi's Builder; build functions that somebody else has registered stay."""
-    base = import_nengo_loihi("builder.builder").Builder
-    network, connection, ensemble, probe = (
-        import_nengo_loihi(f"builder.{name}") for name in ("network", "connection", "ensemble", "probe")
-    )
+    base, network, connection, ensemble, probe = door.Builder, door.network, door.connection, door.ensemble, door.probe
     read = {name: _with(getattr(probe, name), LoihiProbe=chip_probe()) for name in ("conn_probe", "signal_probe")}
     ours = {
         ensemble.build_ensemble: _with(ensemble.build_ensemble, gen_eval_points=_gen_eval_points),
@@ -72,7 +69,7 @@ def _builder():
             network.build_network,
             split_model=split_model,
             discretize_model=_discretize_model,
-            validate_model=_validate_model,
+            validate_model=validate_model,
         ),
         connection.build_conv2d_connection: _with(
             connection.build_conv2d_connection, conv2d_loihi_weights=conv2d_loihi_weights
@@ -122,7 +119,15 @@ def _gen_eval_points(ens, eval_points, rng, **kwargs):
 
 def _discretize_model(model) -> None:
     with _one_entry(s for block in model.blocks for s in block.synapses):
-        import_nengo_loihi("builder.discretize").discretize_model(model)
+        door.discretize_model(model)
+
+
+def discretize_block(block):
+    """As `nengo_loihi.builder.discretize.discretize_block`."""
+    if not _known():
+        return door.discretize_block(block)
+    with _one_entry(block.synapses):
+        return door.discretize_block(block)
 
 
 @contextmanager
@@ -135,11 +140,13 @@ def _one_entry(synapses):
             joined.append((synapse, [w.shape for w in synapse.weights], np.cumsum(sizes).tolist(), synapse.indices))
             synapse.weights = [_flat(synapse.weights)]
             synapse.indices = [_flat(synapse.indices)]
-    yield
-    for synapse, shapes, ends, indices in joined:
-        flat, starts = synapse.weights[0][0], [0] + ends
-        synapse.weights = [flat[a:b].reshape(shape) for a, b, shape in zip(starts, ends, shapes)]
-        synapse.indices = indices
+    try:
+        yield
+    finally:
+        for synapse, shapes, ends, indices in joined:
+            flat, starts = synapse.weights[0][0], [0] + ends
+            synapse.weights = [flat[a:b].reshape(shape) for a, b, shape in zip(starts, ends, shapes)]
+            synapse.indices = indices
 
 
 def _flat(arrays):
@@ -149,8 +156,12 @@ def _flat(arrays):
 # --- validation
 
 
-def _validate_model(model) -> None:
-    theirs = import_nengo_loihi("builder.validate")
+def validate_model(model) -> None:
+    """As `nengo_loihi.builder.validate.validate_model`."""
+    theirs = door.validate
+    if not _known():
+        theirs.validate_model(model)
+        return
     validate_block = _with(theirs.validate_block, validate_axon=_validate_axon)
     _with(theirs.validate_model, validate_block=validate_block)(model)
 
@@ -162,4 +173,4 @@ def _validate_axon(axon) -> None:
         atoms, n_atoms = np.asarray(atoms), len(weights[0])  # the same for all its entries
         if atoms.dtype.kind in "iu" and atoms.size and atoms.min() >= 0 and atoms.max() < n_atoms:
             return
-    import_nengo_loihi("builder.validate").validate_axon(axon)
+    door.validate.validate_axon(axon)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door
 
 
 @functools.lru_cache(maxsize=None)
 def chip_probe():
     """A subclass of `nengo_loihi.probe.LoihiProbe`."""
-    base = import_nengo_loihi("probe").LoihiProbe
+    base = door.LoihiProbe
 
     class ChipProbe(base):
         """Reads blocks; a vector of weights multiplies value by value, as the diagonal matrix of it would."""
@@ -50,7 +50,7 @@ def weighted_by_vectors(outputs, weights, reindexing) -> np.ndarray:
 
 def split_probe(probe, block_map, synapse_map, validate=None) -> None:
     """As `nengo_loihi.builder.split_blocks.split_probe`, for indices in any order."""
-    theirs = import_nengo_loihi("builder.split_blocks")
+    theirs = door.split_blocks
     (old_block,), (old_weights,), (chosen,) = probe.target, probe.weights, probe.slice
     new_blocks = block_map[old_block]
     if len(new_blocks) <= 1:

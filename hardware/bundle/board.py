@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Mapping
 
 import nengo
 import numpy as np
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door
 from cotrain.hardware.bundle.folder import Folder, Record
 from cotrain.hardware.bundle.targets import output_record, spike_counts
 from cotrain.hardware.errors import InputError, MisfitError, MissingError
@@ -67,7 +67,7 @@ def check_board(environ: Mapping[str, str]) -> Dict[str, Any]:
         known = partitions()
         if partition not in known:
             raise InputError(f"PARTITION={partition} does not exist; set it to one of {', '.join(known)}")
-    if not import_nengo_loihi("hardware").HAS_NXSDK:
+    if not door.hardware.HAS_NXSDK:
         raise MissingError(
             "--target loihi needs Intel's NxSDK, which this Python cannot import; "
             "install it as README.md says, or use --target emulator"
@@ -78,7 +78,7 @@ def check_board(environ: Mapping[str, str]) -> Dict[str, Any]:
             f"--target loihi: no board is named; set PARTITION to one of {', '.join(partitions())} "
             "(source environment.sh), or KAPOHOBAY=1 for the USB stick"
         )
-    shim = import_nengo_loihi("hardware.interface")
+    shim = door.interface
     return {
         "partition": partition,
         "board": environ.get("BOARD"),
@@ -128,7 +128,7 @@ class Board:
         description = self.folder.description
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Model is precomputable")
-            return import_nengo_loihi().Simulator(
+            return door.ReferenceSimulator(
                 net,
                 dt=description["dt_s"],
                 seed=description["seed"],
@@ -185,13 +185,12 @@ class Board:
         }
 
     def _idle(self, n_chips: int, n_steps: int) -> Dict[str, float]:
-        loihi = import_nengo_loihi()
         with nengo.Network(seed=0) as net:
-            resting = {"neuron_type": loihi.neurons.LoihiSpikingRectifiedLinear(), "gain": [1.0], "bias": [0.0]}
+            resting = {"neuron_type": door.LoihiSpikingRectifiedLinear(), "gain": [1.0], "bias": [0.0]}
             chain = [nengo.Ensemble(1, 1, **resting) for _ in range(n_chips + 1)]
             for pre, post in zip(chain, chain[1:]):
                 nengo.Connection(pre.neurons, post.neurons, synapse=0.005)
-        spread = import_nengo_loihi("hardware.allocators").RoundRobin()
+        spread = door.RoundRobin()
         sim = self._simulator(net, precompute=True, n_chips=n_chips, allocator=spread)
         probe = energy_probe(sim, n_steps)
         with sim:

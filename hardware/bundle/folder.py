@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 import numpy as np
 from cotrain.hardware import files
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.files import read_json, read_npz
 
@@ -54,11 +54,10 @@ def read_placement(net) -> Dict[str, Any]:
 
 def place(net, placement: Dict[str, Any]) -> None:
     """Cut a network as `read_placement` read it."""
-    block_shape = import_nengo_loihi("config").BlockShape
     for ensemble in net.all_ensembles:
         if ensemble.label in placement["block_shapes"]:
             shape, whole = placement["block_shapes"][ensemble.label]
-            net.config[ensemble].block_shape = block_shape(tuple(shape), tuple(whole))
+            net.config[ensemble].block_shape = door.BlockShape(tuple(shape), tuple(whole))
     for connection in net.all_connections:
         if connection.label in placement["pop_types"]:
             net.config[connection].pop_type = placement["pop_types"][connection.label]

@@ -7,31 +7,26 @@ be given.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass
-
 import numpy as np
-from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.hardware.builder.fastbuild import fast_model
+from cotrain.hardware.builder.names import LayerNames, without_address
 from cotrain.hardware.compiler.program import PROBE_KEYS, Program, ProgramProbe
-from cotrain.hardware.errors import InputError, MisfitError, UnsupportedError
+from cotrain.hardware.errors import UnsupportedError
+from cotrain.hardware.placement.cores import DT_S, Network, as_lowered
 
 REFERENCE = "use target='reference'"
 
 
-def compile_network(net, dt_s: float = 0.001, remove_passthrough: bool = True) -> Program:
+def compile_network(net: Network, dt_s: float = DT_S, remove_passthrough: bool = True) -> Program:
     """Compile a network for Loihi 1.
 
     Parameters
     ----------
-    net : nengo.Network
+    net : nengo.Network or Lowered
         Block shapes, ``pop_type`` and ``on_chip`` are read from ``net.config`` as nengo-loihi does.
     dt_s : float
         Step length in seconds.
     remove_passthrough : bool
-        As in `nengo_loihi.Simulator`.
+        As in `nengo_loihi.Simulator`; of a Lowered network, what it was lowered with.
 
     Returns
     -------
@@ -40,38 +35,23 @@ def compile_network(net, dt_s: float = 0.001, remove_passthrough: bool = True) -
     Raises
     ------
     UnsupportedError
-        The network learns on the chip.
+        The network learns on the chip, or has what nengo-loihi lacks.
     MisfitError
-        A block is larger than a core.
+        A block is larger than a core, or has no integer form.
     InputError
-        nengo-loihi cannot build the network for another reason.
+        A value or function of the network is wrong.
     """
-    model = fast_model(dt_s)
-    with build_errors():
-        model.build(net, remove_passthrough=remove_passthrough)
-    return program_from_model(model)
-
-
-@contextmanager
-def build_errors():
-    """Turn nengo-loihi's build errors into ours."""
-    from nengo.exceptions import BuildError
-
-    try:
-        yield
-    except BuildError as error:
-        if "exceeded max" in str(error):
-            message = f"{error}: the block does not fit a core; hardware.partition(net) cuts layers so that they do"
-            raise MisfitError(message) from error
-        raise InputError(f"nengo-loihi cannot build this network: {error}") from error
+    return program_from_model(as_lowered(net, dt_s, remove_passthrough, look=False).integers())
 
 
 def program_from_model(model) -> Program:
     """Copy a built and discretised `nengo_loihi.builder.Model` into a Program."""
     blocks, inputs = list(model.blocks), list(model.inputs)
+    names = LayerNames(model)
     for block in blocks:
-        _refuse(block)
-    block_layer, layers, neuron, order = _layers(model, blocks)
+        _refuse(block, names.block(block))
+    layers, block_layer = names.layers(model)
+    neuron, order = _neurons(model, names)
 
     arrays = _compartments(blocks)
     arrays["neuron"], arrays["order"] = neuron, order
@@ -86,61 +66,36 @@ def program_from_model(model) -> Program:
     return Program(
         dt_s=float(model.dt),
         layers=tuple(layers),
-        blocks=tuple(_clean(b.label) for b in blocks),
-        inputs=tuple(_clean(i.label) for i in inputs),
+        blocks=tuple(without_address(b.label) for b in blocks),
+        inputs=tuple(without_address(i.label) for i in inputs),
         arrays={name: np.asarray(a) for name, a in arrays.items()},
         probes=tuple(_probe(p, start) for p in model.probes),
     )
 
 
-def _refuse(block) -> None:
+def _refuse(block, name) -> None:
     if block.compartment.vth.dtype != np.int32:
         raise UnsupportedError(
-            f"{_clean(block.label)}: the model is not discretised (target 'simreal'); the emulator runs integers only"
+            f"layer {name!r}: the model is not discretised (target 'simreal'); the emulator runs integers only"
         )
     for synapse in block.synapses:
         if synapse.learning:
-            raise UnsupportedError(f"{_clean(block.label)}: on-chip learning (PES) is not in the emulator; {REFERENCE}")
+            raise UnsupportedError(f"layer {name!r}: on-chip learning (PES) is not in the emulator; {REFERENCE}")
 
 
-def _clean(label) -> str:
-    """A label without memory addresses, which would change the digest from run to run."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(label if label is not None else "unlabeled"))
-
-
-def _layers(model, blocks):
-    """Group blocks by the block they were split from; place compartments pixel by pixel within each group."""
-    from nengo import Ensemble
-
-    ensemble_of = {}
-    for obj, parts in model.objs.items():
-        if isinstance(obj, Ensemble) and "in" in parts:
-            target = parts["in"]
-            for block in target if isinstance(target, list) else [target]:
-                ensemble_of[block] = obj
+def _neurons(model, names):
+    """Neuron of every compartment, and its place pixel by pixel within its layer."""
     channels_first = _channels_first_shapes(model)
-
-    layers, block_layer, neuron, order = [], [], [], []
-    for block in blocks:
+    neuron, order = [], []
+    for block in model.blocks:
         ids = np.asarray(list(model.block_comp_map.get(block, range(block.n_neurons))), dtype=np.int64)
-        ensemble = ensemble_of.get(block)
-        if ids[0] == 0:  # the first block of a new group holds its first compartment
-            if ensemble is None:
-                label = re.sub(r"\[[^\]]*\]$", "", _clean(block.label))
-            else:
-                label = ensemble.label or f"ensemble{len(layers)}"
-            layers.append(label)
-        block_layer.append(len(layers) - 1)
         neuron.append(ids)
+        ensemble = names.ensemble(block)
         if ensemble in channels_first:
             n_channels, n_pixels = channels_first[ensemble]
             ids = (ids % n_pixels) * n_channels + ids // n_pixels
         order.append(ids)
-    seen = Counter()
-    for k, label in enumerate(layers):
-        seen[label] += 1
-        layers[k] = label if seen[label] == 1 else f"{label}#{seen[label]}"
-    return block_layer, layers, np.concatenate(neuron), np.concatenate(order)
+    return np.concatenate(neuron), np.concatenate(order)
 
 
 def _channels_first_shapes(model):
@@ -256,92 +211,9 @@ def _probe(probe, start) -> ProgramProbe:
         for block, chosen in zip(probe.target, probe.slice)
     )
     return ProgramProbe(
-        label="+".join(_clean(block.label) for block in probe.target),
+        label="+".join(without_address(block.label) for block in probe.target),
         key=probe.key,
         compartments=compartments,
         weights=tuple(None if w is None else np.array(w) for w in probe.weights),
         reindexing=None if probe.reindexing is None else np.asarray(probe.reindexing),
     )
-
-
-@dataclass(frozen=True)
-class HostLinks:
-    """How a built nengo_loihi.Simulator joins the chip to Nengo's simulators on the host.
-
-    Attributes
-    ----------
-    host_pre, host : nengo.Simulator or None
-        What feeds the chip, and what the chip feeds; all in `host` when the host waits for the chip in every step.
-    senders : dict of {int: int}
-        Id of the process of a node on the host that sends spikes (processes of one kind compare equal) → index of the
-        input.
-    receivers : list of (int, nengo.Node)
-        Index of the probe → node on the host that gets its values.
-    probes : dict of {nengo.Probe: (int, callable)}
-        The user's probes on the chip → index of the probe, and a function that filters its (n_steps, size) data.
-    scheduled : bool
-        Whether the host part runs for all steps before and after the chip ("precompute").
-    """
-
-    host_pre: object
-    host: object
-    senders: dict
-    receivers: list
-    probes: dict
-    scheduled: bool
-
-
-def host_links(sim) -> HostLinks:
-    """Read a `nengo_loihi.Simulator`."""
-    model = sim.model
-    inputs = list(model.inputs)
-    loihi_probes = {p: i for i, p in enumerate(model.probes)}
-    probe_filter = import_nengo_loihi("probe").ProbeFilter
-
-    def filtered(loihi_probe):
-        return lambda data: probe_filter(dt=model.dt)(loihi_probe, data)
-
-    chip_probes = [p for p in model.nengo_probes if p not in model.chip2host_params]
-    targets = {p: model.objs[p]["out"] for p in chip_probes}
-    return HostLinks(
-        host_pre=sim.sims.get("host_pre"),
-        host=sim.sims.get("host"),
-        senders={
-            id(send.output): inputs.index(model.spike_targets[receive])
-            for send, receive in model.host2chip_senders.items()
-        },
-        receivers=[(loihi_probes[model.objs[probe]["out"]], node) for probe, node in model.chip2host_receivers.items()],
-        probes={p: (loihi_probes[t], filtered(t)) for p, t in targets.items()},
-        scheduled=bool(sim.precompute),
-    )
-
-
-def set_interface(sim, interface) -> None:
-    """Let a `nengo_loihi.Simulator` run on `interface` in the place of its own emulator."""
-    sim.sims["emulator"] = interface
-    sim._runner.emulator = interface
-
-
-def fresh_runner(sim, interface) -> None:
-    """Start a `nengo_loihi.Simulator` anew on `interface`: time, probes and host at their initial values."""
-    simulator = import_nengo_loihi("simulator")
-    for name in ("host_pre", "host"):
-        if name in sim.sims:
-            sim.sims[name].reset()
-    sim.sims["emulator"] = interface
-    for spike_input in sim.model.inputs:
-        for t in set(spike_input.spikes) - spike_input.permanent:
-            del spike_input.spikes[t]
-    sim._runner = simulator.StepRunner(sim.model, sim.sims, sim.precompute, sim.timers)
-    sim._n_steps, sim._time = 0, 0
-    sim.clear_probes()
-
-
-def reference_interface(sim, seed):
-    """A new emulator of nengo-loihi's own for a built simulator."""
-    return import_nengo_loihi("emulator").EmulatorInterface(sim.model, seed=seed)
-
-
-def learned_weights(model):
-    """The arrays that on-chip learning changes."""
-    return [w for block in model.blocks for s in block.synapses if s.learning for w in s.weights]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import nengo
 import numpy as np
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door
 from numba import njit
 
 _OPTIONS = {"nogil": True, "cache": True}
@@ -20,12 +20,11 @@ _ELEMENTWISE = (nengo.RectifiedLinear, nengo.LIFRate, nengo.Sigmoid, nengo.Tanh,
 
 def neuron_step(op, batch):
     """A function that steps the neurons of a `SimNeurons` operator, or None if its type is not known here."""
-    neurons = import_nengo_loihi("neurons")
     make = {
         nengo.SpikingRectifiedLinear: _rectified,
-        neurons.LoihiSpikingRectifiedLinear: _loihi_rectified,
+        door.LoihiSpikingRectifiedLinear: _loihi_rectified,
         nengo.LIF: _lif,
-        neurons.LoihiLIF: _loihi_lif,
+        door.LoihiLIF: _loihi_lif,
     }.get(type(op.neurons))
     state = {name: batch.view(sig) for name, sig in op.state.items()}
     current, output = batch.view(op.J), batch.view(op.output)
@@ -77,9 +76,8 @@ def _lif(neurons, dt, current, output, voltage, refractory_time):
 
 
 def _loihi_lif(neurons, dt, current, output, voltage, refractory_time):
-    loihi = import_nengo_loihi("neurons")
-    tau_rc = loihi.discretize_tau_rc(neurons.tau_rc, dt)
-    rest = loihi.discretize_tau_ref(neurons.tau_ref, dt) + dt
+    tau_rc = door.discretize_tau_rc(neurons.tau_rc, dt)
+    rest = door.discretize_tau_ref(neurons.tau_ref, dt) + dt
     return _make_lif(neurons, dt, current, output, voltage, refractory_time, tau_rc, rest)
 
 

@@ -1,14 +1,23 @@
-"""A network as it would lie on the board: every block on its core and chip, in floating point and in integers."""
+"""One lowering: a network is built, cut into blocks and rounded to integers once, and everybody reads the result.
+
+`partition` chooses the cuts of a `Lowered` network, `check`, `quantization_error`, `compile_network` and `Simulator`
+read it; each of them also takes a nengo.Network and lowers it by itself.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, List, Optional, Tuple, Union
 
+import nengo
 import numpy as np
-from cotrain.hardware.builder import uncut as blocks
-from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.hardware.placement.graph import read_graph
-from nengo.exceptions import NengoException
+from cotrain.hardware.builder import door, passes
+from cotrain.hardware.builder.names import LayerNames
+from cotrain.hardware.errors import InputError, MisfitError
+from cotrain.hardware.placement.graph import Graph, Layer, Link, read_graph
+
+DT_S = 0.001  # Nengo's default step
 
 
 @dataclass(eq=False)
@@ -29,85 +38,260 @@ class Core:
 
     index: int
     chip: int
-    layer: object  # hardware.placement.graph.Layer
-    block: object  # nengo_loihi.block.LoihiBlock, discretised where ``misfit`` is None
+    layer: Layer
+    block: Any  # nengo_loihi.block.LoihiBlock, discretised where ``misfit`` is None
     floats: FloatBlock
     compartments: np.ndarray  # of the layer, which this core holds
-    misfit: str = None  # why the block has no integer form
+    misfit: Optional[str] = None  # why the block has no integer form
+
+
+class Lowered:
+    """A network in nengo_loihi's terms, built once.
+
+    Parameters
+    ----------
+    net : nengo.Network
+        As it is now: what is changed in it afterwards is not seen.
+    dt_s : float
+        Simulation step, in seconds.
+    remove_passthrough : bool
+        As in `nengo_loihi.Simulator`.
+    look : bool
+        Neither NumPy's global random state nor warnings show that the network was built, and the layers are kept as
+        they were before they became integers, for `check` and `quantization_error`. False: for one reader that only
+        needs the integers, as nengo_loihi itself would build them.
+
+    Attributes
+    ----------
+    model : nengo_loihi.builder.Model
+        Uncut until `cores` or `integers` is asked for.
+    graph : Graph
+        Its layers and links before they were cut.
+
+    Raises
+    ------
+    InputError, UnsupportedError
+        As `hardware.builder.passes.build_uncut`.
+    """
+
+    def __init__(
+        self, net: nengo.Network, dt_s: float = DT_S, *, remove_passthrough: bool = True, look: bool = True
+    ) -> None:
+        self.net, self.dt_s, self.remove_passthrough, self._look = net, float(dt_s), remove_passthrough, look
+        self._build()
+
+    def _build(self) -> None:
+        self._cores: Optional[List[Core]] = None
+        self._misfits: List[MisfitError] = []
+        self._integers = False
+        self._shapes: Dict[str, Tuple[tuple, tuple]] = {}
+        with self._undisturbed():
+            self.model = passes.build_uncut(self.net, self.dt_s, self.remove_passthrough)
+            self.graph: Graph = read_graph(self.model, self.net) if self._look else None
+
+    def _undisturbed(self) -> Any:
+        return passes.undisturbed() if self._look else contextlib.nullcontext()
+
+    @property
+    def precomputable(self) -> bool:
+        """Whether all spikes into the chip can be known before it runs."""
+        return bool(self.model.split.precomputable())
+
+    def choose(self, layer: Layer, shape: tuple) -> None:
+        """Cut ``layer`` into blocks of ``shape``: in the network's config, and here."""
+        block_shape = door.BlockShape(shape, layer.shape)
+        layer.network.config[layer.ensemble].block_shape = block_shape
+        self.model.block_shapes[layer.block] = block_shape
+        layer.chosen = (tuple(shape), layer.shape)
+
+    def narrow(self, link: Link) -> None:
+        """Let the axons of a link be pop16: in the network's config, and here."""
+        conn = link.synapses.conn
+        self.graph.owner_of[conn].config[conn].pop_type = 16
+        link.synapses.synapse.pop_type, link.synapses.pop_free = 16, False
+
+    def again(self) -> Lowered:
+        """The network as it is now, built again."""
+        return Lowered(self.net, self.dt_s, remove_passthrough=self.remove_passthrough)
+
+    def start_over(self) -> None:
+        """Go back to before it was cut: what has been cut is built again."""
+        if self._integers:
+            self._build()
+
+    def become(self, other: Lowered) -> None:
+        """Take the place of a network that was lowered before the user's network was changed."""
+        self.__dict__.update(other.__dict__)
+
+    # --- cut and in integers
+
+    def _lower(self) -> None:
+        if self._integers:
+            return
+        self._integers = True
+        with self._undisturbed():
+            block_map = passes.cut(self.model)
+            layers = self.graph.layers if self._look else [None] * len(block_map)
+            scale_of, cores = {}, []
+            for layer, (uncut, parts) in zip(layers, block_map.items()):
+                if layer is not None:
+                    self._shapes[layer.name] = _shape_of(self.model.block_shapes[uncut])
+                for block, members in parts.items():
+                    floats = _floats(block) if self._look else None
+                    scale_of[block], misfit = passes.round_block(self.model, block)
+                    if misfit is not None:
+                        self._misfits.append(misfit)
+                    if layer is not None:
+                        why = None if misfit is None else misfit.reason
+                        cores.append(Core(len(cores), 0, layer, block, floats, np.array(list(members)), why))
+            if not self._misfits:
+                passes.round_probes(self.model, scale_of)
+        self._cores = cores
+
+    @property
+    def cores(self) -> List[Core]:
+        """Every block in floating point and in integers; on chip 0, until `place` says otherwise."""
+        self._lower()
+        return self._cores
+
+    @property
+    def shapes(self) -> Dict[str, Tuple[tuple, tuple]]:
+        """{layer: (block shape, ensemble shape)}."""
+        self._lower()
+        return self._shapes
+
+    @property
+    def names(self) -> LayerNames:
+        """Names of the layers and of the ensembles on the host."""
+        return LayerNames(self.model)
+
+    def integers(self) -> Any:
+        """The finished `nengo_loihi.builder.Model`, as nengo_loihi's own build leaves it.
+
+        Raises
+        ------
+        MisfitError
+            A block is larger than a core, or has no integer form.
+        InputError
+            Nothing is on the chip.
+        """
+        self._lower()
+        if self._misfits:
+            raise self._misfits[0]
+        with self._undisturbed():
+            passes.validate(self.model)
+        return self.model
+
+
+Network = Union[nengo.Network, Lowered]
+
+
+def lower(net: nengo.Network, dt_s: float = DT_S, remove_passthrough: bool = True) -> Lowered:
+    """Build ``net`` once, for all calls that take a network: `partition`, `check`, `compile_network`, `Simulator`.
+
+    Parameters
+    ----------
+    net : nengo.Network
+        As it is now: what is changed in it afterwards is not seen. Call `partition` with the result.
+    dt_s : float
+        Simulation step, in seconds.
+    remove_passthrough : bool
+        As in `nengo_loihi.Simulator`.
+
+    Returns
+    -------
+    Lowered
+
+    Raises
+    ------
+    InputError
+        ``net`` is not a nengo.Network, or a value or function in it is wrong.
+    UnsupportedError
+        nengo_loihi cannot put the network on the chip.
+    """
+    return Lowered(net, dt_s, remove_passthrough=remove_passthrough)
+
+
+def as_lowered(net: Network, dt_s: float = DT_S, remove_passthrough: bool = True, look: bool = True) -> Lowered:
+    """``net`` itself where it has been lowered with this step, else lowered now.
+
+    Raises
+    ------
+    InputError
+        It was lowered with another step.
+    """
+    if not isinstance(net, Lowered):
+        return Lowered(net, dt_s, remove_passthrough=remove_passthrough, look=look)
+    if dt_s not in (DT_S, net.dt_s):
+        raise InputError(f"dt_s={dt_s!r}, but the network was lowered with dt_s={net.dt_s!r}: leave dt_s out")
+    return net
 
 
 @dataclass(eq=False)
-class Placed:
-    """All cores of a network."""
+class PlacedNetwork:
+    """All cores of a network on the chips of a board."""
 
-    graph: object
-    cores: list
-    cut_of: dict = field(default_factory=dict)  # layer name: (block shape, ensemble shape)
-
-    @property
-    def model(self):
-        return self.graph.model
+    lowered: Lowered
+    cores: List[Core]
+    cut_of: Dict[str, Tuple[tuple, tuple]] = field(default_factory=dict)  # layer name: (block shape, ensemble shape)
 
     @property
-    def n_chips(self):
+    def graph(self) -> Graph:
+        return self.lowered.graph
+
+    @property
+    def model(self) -> Any:
+        return self.lowered.model
+
+    @property
+    def n_chips(self) -> int:
         return 1 + max(core.chip for core in self.cores) if self.cores else 0
 
-    def of(self, layer):
+    def of(self, layer: Layer) -> List[Core]:
         """Cores of one layer."""
         return [core for core in self.cores if core.layer is layer]
 
 
-def place(net, chip, dt_s=0.001, precompute=None):
-    """Build ``net`` for the chip, cut as its config says, and give every block a core. Nothing is checked.
+def place(net: Network, chip: Any, dt_s: float = DT_S) -> PlacedNetwork:
+    """Give every block of ``net``, cut as its config says, a core. Nothing is checked.
+
+    Parameters
+    ----------
+    net : nengo.Network or Lowered
+    chip : ChipLimits
+        Says how many cores a chip has.
+    dt_s : float
 
     Raises
     ------
     UnsupportedError, InputError
-        As `hardware.builder.uncut.build_uncut`.
+        As `lower`.
     """
-    graph = read_graph(net, dt_s, precompute)
-    model = graph.model
-    block_map = blocks.cut(model)
-    cores, cut_of = [], {}
-    for layer, (uncut, parts) in zip(graph.layers, block_map.items()):
-        shape = model.block_shapes[uncut]
-        cut_of[layer.name] = (
-            tuple(int(n) for n in np.minimum(shape.shape, shape.ensemble_shape)),
-            tuple(int(n) for n in shape.ensemble_shape),
-        )
-        for block, members in parts.items():
-            floats = _floats(block)
-            cores.append(Core(len(cores), 0, layer, block, floats, np.array(list(members)), _discretise(block)))
-    _allocate(model, cores, chip)
-    return Placed(graph, cores, cut_of)
+    found = as_lowered(net, dt_s)
+    cores = _allocate(found.model, [replace(core) for core in found.cores], chip)
+    return PlacedNetwork(found, cores, found.shapes)
 
 
-def _floats(block):
+def _shape_of(shape: Any) -> Tuple[tuple, tuple]:
+    whole = tuple(int(n) for n in shape.ensemble_shape)
+    return tuple(int(n) for n in np.minimum(shape.shape, shape.ensemble_shape)), whole
+
+
+def _floats(block: Any) -> FloatBlock:
     at = block.compartment
     weights = [[np.array(w) for w in synapse.weights] for synapse in block.synapses]
     return FloatBlock(at.bias.copy(), at.vth.copy(), at.decay_u.copy(), at.decay_v.copy(), bool(at.scale_v), weights)
 
 
-def _discretise(block):
-    """Turn a block into integers; return why that is impossible, or None."""
-    discretize = import_nengo_loihi("builder.discretize")
-    try:
-        with blocks.undisturbed():
-            discretize.discretize_block(block)
-    except (NengoException, AssertionError) as error:
-        return " ".join(str(error).split()) or "no weight exponent fits its weights, thresholds and biases together"
-    return None
-
-
-def _allocate(model, cores, chip):
+def _allocate(model: Any, cores: List[Core], chip: Any) -> List[Core]:
     """Give every core its chip: as nengo_loihi's default allocator would, or in order where that one gives up."""
     for core in cores:
         core.chip = core.index // chip.cores_per_chip
     fits = all(c.misfit is None and c.block.n_neurons <= chip.compartments for c in cores)
     if len(cores) <= chip.cores_per_chip or not fits:
-        return
-    allocators = import_nengo_loihi("hardware.allocators")
-    board = allocators.GreedyInterchip(cores_per_chip=chip.cores_per_chip)(model, n_chips=len(cores))
+        return cores
+    board = door.GreedyInterchip(cores_per_chip=chip.cores_per_chip)(model, n_chips=len(cores))
     chip_of = {block: k for k, c in enumerate(board.chips) for core in c.cores for block in core.blocks}
     for core in cores:
         core.chip = chip_of[core.block]
+    return cores

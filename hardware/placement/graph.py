@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import nengo
 import numpy as np
-from cotrain.hardware.builder import uncut as blocks
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door, passes
+from cotrain.hardware.builder.names import LayerNames
 from cotrain.hardware.placement.costs import ConvGeometry, axon_bits, conv_geometry
 
 
@@ -148,18 +148,15 @@ def _is_set(config, obj, name):
     return config[obj] in kind.get_param(name) or name in kind.default_params
 
 
-def read_graph(net, dt_s=0.001, precompute=None):
-    """Build ``net`` up to the point where nengo_loihi would cut it, and return its `Graph`."""
-    model = blocks.build_uncut(net, dt_s, precompute)
-    owners = blocks.owners(net)
-    ensembles = {model.objs[e]["in"]: e for e in net.all_ensembles if "in" in model.objs.get(e, {})}
-    names = _names(model, ensembles)
+def read_graph(model, net):
+    """The `Graph` of an uncut model that `hardware.builder.passes.build_uncut` made of ``net``."""
+    owners, names = passes.owners(net), LayerNames(model)
     maker = {p["weights"]: obj for obj, p in model.objs.items() if isinstance(obj, nengo.Connection) and "weights" in p}
     layers, index, targets = [], {}, {}
     for block in model.blocks:
-        ensemble, name = ensembles.get(block), names[block]
+        ensemble = names.ensemble(block)
         index[block] = len(layers)
-        layer = Layer(name, block.n_neurons, block, ensemble, owners.get(ensemble))
+        layer = Layer(names.block(block), block.n_neurons, block, ensemble, owners.get(ensemble))
         layers.append(layer)
         for k, synapse in enumerate(block.synapses):
             group = _read_synapses(owners, synapse, block.n_neurons, maker.get(synapse))
@@ -180,26 +177,6 @@ def read_graph(net, dt_s=0.001, precompute=None):
     return Graph(layers, model, inputs, owners)
 
 
-def _names(model, ensembles):
-    """A name for every block, told apart as in `compile`: its ensemble's, or whose values it decodes."""
-    number = {ensembles.get(block): k for k, block in enumerate(model.blocks)}
-
-    def name_of(obj):
-        obj = getattr(obj, "ensemble", obj)
-        return obj.label or f"{type(obj).__name__.lower()}{number.get(obj, '')}"
-
-    wanted = {block: name_of(ensemble) for block, ensemble in ensembles.items()}
-    for obj, parts in model.objs.items():
-        if "decoded" in parts:
-            wanted[parts["decoded"]] = f"{name_of(obj.pre_obj)} decoded for {name_of(obj.post_obj)}"
-    names, seen = {}, {}
-    for block in model.blocks:
-        name = wanted[block]
-        seen[name] = seen.get(name, 0) + 1
-        names[block] = name if seen[name] == 1 else f"{name}#{seen[name]}"
-    return names
-
-
 def _read_synapses(owners, synapse, n, conn):
     group = Synapses(synapse, conn=conn)
     if synapse.pop_type:
@@ -214,7 +191,6 @@ def _read_synapses(owners, synapse, n, conn):
 
 def _read_shape(layer, model):
     """Find how the layer's compartments lie, and whether its cut is given."""
-    block_shapes = import_nengo_loihi("config")
     given = model.block_shapes.get(layer.block)
     if given is not None:
         layer.shape = tuple(int(n) for n in given.ensemble_shape)
@@ -231,4 +207,4 @@ def _read_shape(layer, model):
         utilisation = layer.block.utilization().values()
         n_blocks = max(-(-used // allowed) for used, allowed in utilisation)
         layer.chosen = ((-(-layer.n // n_blocks),), (layer.n,))
-        model.block_shapes[layer.block] = block_shapes.BlockShape(*layer.chosen)
+        model.block_shapes[layer.block] = door.BlockShape(*layer.chosen)

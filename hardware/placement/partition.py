@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Union
 
 import numpy as np
-from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.hardware.chip.limits import NAHUKU32, find_board
+from cotrain.hardware.chip.limits import NAHUKU32, Board, find_board
 from cotrain.hardware.errors import InputError, MisfitError
 from cotrain.hardware.placement.channels import reorder
+from cotrain.hardware.placement.cores import DT_S, Network, as_lowered
 from cotrain.hardware.placement.costs import axon_bits
-from cotrain.hardware.placement.graph import read_graph
 from cotrain.hardware.placement.search import Search, candidates
 
 PREFERENCES = ("cores", "precision")
@@ -142,7 +142,14 @@ def _incoming(group, n):
     return peak, np.bincount(target, flat**2, n), np.bincount(target, minlength=n).astype(float)
 
 
-def partition(net, board=NAHUKU32, prefer="cores", layout="free", extra_cores=0.25, dt_s=0.001) -> Placement:
+def partition(
+    net: Network,
+    board: Union[Board, str] = NAHUKU32,
+    prefer: str = "cores",
+    layout: str = "free",
+    extra_cores: float = 0.25,
+    dt_s: float = DT_S,
+) -> Placement:
     """Choose the block shapes of ``net`` and set them in its config.
 
     Sets ``net.config[ensemble].block_shape`` of every ensemble on the chip that has none, and
@@ -154,7 +161,8 @@ def partition(net, board=NAHUKU32, prefer="cores", layout="free", extra_cores=0.
 
     Parameters
     ----------
-    net : nengo.Network
+    net : nengo.Network or Lowered
+        A network that was lowered (`hardware.lower`) is cut as well, and not built again unless channels are turned.
     board : Board or str
         The board (or its name) that the network has to fit on.
     prefer : "cores" or "precision"
@@ -187,18 +195,19 @@ def partition(net, board=NAHUKU32, prefer="cores", layout="free", extra_cores=0.
     if extra_cores < 0:
         raise InputError(f"extra_cores={extra_cores!r} must be 0 or more: it is a fraction of the fewest cores")
     board = find_board(board)
-    search, best, orders = _plan(net, board, layout, dt_s)
+    lowered = as_lowered(net, dt_s)
+    search, best, orders = _plan(lowered, board, layout)
     if prefer == "precision":
         best = _most_precise(search, best, board, extra_cores)
-    return _apply(search, best, orders, board, prefer)
+    return _apply(lowered, search, best, orders, board, prefer)
 
 
-def _plan(net, board, layout, dt_s):
+def _plan(lowered, board, layout):
     """The search over the network as it is, or with its channels first where that takes fewer cores."""
 
-    def attempt():
+    def attempt(it):
         try:
-            graph = read_graph(net, dt_s)
+            graph = it.graph
             if not graph.layers:
                 raise MisfitError("no ensemble is on the chip: leave at least one with on_chip unset or True")
             search, best = _fewest_cores(graph, board)
@@ -208,24 +217,26 @@ def _plan(net, board, layout, dt_s):
                     f"the network needs {cores:,} cores and {board.name} has {board.cores:,}: use a larger board or "
                     "fewer neurons"
                 )
-            return (search, best), cores, graph
+            return (it, search, best), cores
         except MisfitError as error:
-            return error, float("inf"), None
+            return error, float("inf")
 
-    found, cores, graph = attempt()
+    lowered.start_over()
+    found, cores = attempt(lowered)
     orders = {}
     if layout == "free":
-        model = (graph or read_graph(net, dt_s)).model
-        orders, restore = reorder(net, model)
-        other, other_cores = attempt()[:2] if orders else (None, cores)
+        orders, restore = reorder(lowered.net, lowered.model)
+        turned = lowered.again() if orders else None
+        other, other_cores = attempt(turned) if orders else (None, cores)
         if other_cores < cores:
             found = other
+            lowered.become(turned)
         else:
             orders = {}
             restore()
     if isinstance(found, MisfitError):
         raise found
-    return (*found, orders)
+    return (*found[1:], orders)
 
 
 def _fewest_cores(graph, board):
@@ -320,23 +331,22 @@ def _wide_slots(search, link, best):
     return 2 * slots if free else slots
 
 
-def _apply(search, best, orders, board, prefer):
+def _apply(lowered, search, best, orders, board, prefer):
     """Write what the search has chosen into the network's config."""
-    config = import_nengo_loihi("config")
     graph = search.graph
     chosen = [options[k] for options, k in zip(search.choices, best)]
     pop16 = _pop_types(search, best, board.chip)
     placed = []
     for i, (layer, candidate) in enumerate(zip(graph.layers, chosen)):
-        if layer.ensemble is not None and layer.chosen is None:
-            shape = config.BlockShape(candidate.cut.shape, layer.shape)
-            layer.network.config[layer.ensemble].block_shape = shape
+        by = "search" if layer.chosen is None else "user" if layer.ensemble else "nengo_loihi"
+        if by == "search":
+            lowered.choose(layer, candidate.cut.shape)
         axons = 0
         for link in layer.links:
             wide = _wide_slots(search, link, best)
             axons += int(search.tables[link][best[i], best[link.target]]) if link in pop16 else wide
             if link in pop16:
-                graph.owner_of[link.synapses.conn].config[link.synapses.conn].pop_type = 16
+                lowered.narrow(link)
         placed.append(
             LayerPlacement(
                 name=layer.name,
@@ -350,7 +360,7 @@ def _apply(search, best, orders, board, prefer):
                 output_axons=axons,
                 synapse_bits=candidate.synapse_bits,
                 weight_noise=WeightNoise(layer)(candidate.cut),
-                chosen_by="search" if layer.chosen is None else "user" if layer.ensemble else "nengo_loihi",
+                chosen_by=by,
                 pop_types=tuple(
                     16 if any(link.synapses is group for link in pop16) else group.synapse.pop_type
                     for group in layer.synapses

@@ -6,11 +6,11 @@ import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from cotrain.hardware import files
-from cotrain.hardware.errors import InputError, MisfitError, MissingError
-from cotrain.hardware.preflight.report import Finding
+from cotrain.hardware.errors import CotrainError, InputError, MisfitError, MissingError
+from cotrain.hardware.preflight.report import Finding, Report
 
 
 def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None) -> int:
@@ -46,20 +46,23 @@ def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None) 
     return 0 if report.fits else 1
 
 
-def preflight(net, board):
+def preflight(net: Any, board: Any) -> Report:
     """Partition ``net``, check it, and return the `Report`; where no cut fits, it is checked as nengo_loihi cuts it."""
+    from cotrain.hardware.placement.cores import lower
     from cotrain.hardware.placement.partition import partition
     from cotrain.hardware.preflight.rules import check
 
     try:
-        partition(net, board)
+        lowered = lower(net)
+    except CotrainError:  # check says the same, as a violation
+        return check(net, board)
+    try:
+        partition(lowered, board)
     except MisfitError as error:
-        report = check(net, board)
+        report = check(lowered, board)
         unplaced = Finding("not_placed", "", 1, f"no cut fits, so this is how nengo_loihi would cut it: {error}")
         return dataclasses.replace(report, findings=(unplaced,) + report.findings)
-    except NotImplementedError:  # check says the same, as a violation
-        pass
-    return check(net, board)
+    return check(lowered, board)
 
 
 def load_network(target: str):

@@ -7,14 +7,22 @@ threshold = integer / v_scale.
 
 from __future__ import annotations
 
+from typing import Any, Dict, Optional
+
 import numpy as np
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door
 from cotrain.hardware.chip.limits import LOIHI1
 from cotrain.hardware.errors import InputError
-from cotrain.hardware.placement.cores import place
+from cotrain.hardware.placement.cores import DT_S, Network, place
 
 
-def quantization_error(net, stats=None, n_steps=None, input_rate_hz=100.0, dt_s=0.001):
+def quantization_error(
+    net: Network,
+    stats: Optional[object] = None,
+    n_steps: Optional[int] = None,
+    input_rate_hz: float = 100.0,
+    dt_s: float = DT_S,
+) -> Dict[str, Any]:
     """Measure what is lost from ``net``'s numbers to the integers on the chip, layer by layer.
 
     Rates are mean-field: each layer's neurons are driven by the mean current of given presynaptic rates, once with
@@ -24,7 +32,7 @@ def quantization_error(net, stats=None, n_steps=None, input_rate_hz=100.0, dt_s=
 
     Parameters
     ----------
-    net : nengo.Network
+    net : nengo.Network or Lowered
         Cut as its config says; call `hardware.partition` before.
     stats : object, optional
         ``sim.stats`` of an emulated run, with ``n_steps`` steps a sample.
@@ -59,13 +67,13 @@ def quantization_error(net, stats=None, n_steps=None, input_rate_hz=100.0, dt_s=
     if stats is not None and not n_steps:
         raise InputError("quantization_error: pass n_steps, the steps of each sample, together with stats")
     placed = place(net, LOIHI1, dt_s)
-    rates = _Rates(net, placed, stats, n_steps, input_rate_hz, dt_s)
+    rates = _Rates(placed, stats, n_steps, input_rate_hz)
     layers = []
     for layer in placed.graph.layers:
         cores = [core for core in placed.of(layer) if core.misfit is None]
         entry = {"name": layer.name, "cores": len(placed.of(layer))}
         if cores:
-            entry.update(_parameters(cores, dt_s))
+            entry.update(_parameters(cores, placed.lowered.dt_s))
             wanted, got = rates.of(layer, cores)
             entry["rate_hz"] = float(wanted.mean())
             entry["rate_chip_hz"] = float(got.mean())
@@ -157,10 +165,10 @@ def steady_rate(drive, threshold, kept, refractory_steps, dt_s):
 class _Rates:
     """Steady rates of the layers, with the network's numbers and with the integers."""
 
-    def __init__(self, net, placed, stats, n_steps, input_rate_hz, dt_s):
-        self.placed, self.stats, self.dt_s = placed, stats, dt_s
+    def __init__(self, placed, stats, n_steps, input_rate_hz):
+        self.placed, self.stats, self.dt_s = placed, stats, placed.lowered.dt_s
         self.n_steps, self.input_rate_hz = n_steps, input_rate_hz
-        self.connections = net.all_connections
+        self.connections, self.names = placed.lowered.net.all_connections, placed.lowered.names
         self.rate_of = {}  # layer or input: (n,) Hz
         self.arriving = {}  # synapse: [(source, axon map, atoms)]
         for spikes in placed.model.inputs:
@@ -191,13 +199,14 @@ class _Rates:
             for conn in self.connections:
                 ensemble = getattr(conn.pre_obj, "ensemble", None)
                 same = conn.transform is group.conn.transform and conn.post_obj is group.conn.post_obj
-                if same and ensemble is not None and ensemble.label in self.stats.neuron_spikes:
-                    return self._measured(ensemble.label)[conn.pre_slice]
+                name = self.names.host.get(ensemble)
+                if same and name in self.stats.neuron_spikes:
+                    return self._measured(name)[conn.pre_slice]
         return np.full(spikes.n_neurons, float(self.input_rate_hz))
 
     def of(self, layer, cores):
         """(n,) rates with the network's numbers, and (n,) with the integers, for the same presynaptic rates."""
-        decay_magnitude = import_nengo_loihi("builder.discretize").decay_magnitude
+        decay_magnitude = door.decay_magnitude
         wanted, got = np.zeros(layer.n), np.zeros(layer.n)
         for core in cores:
             floats, at = core.floats, core.block.compartment

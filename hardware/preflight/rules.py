@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
+import nengo
 import numpy as np
 from cotrain.hardware.chip.limits import NAHUKU32, Board, find_board
-from cotrain.hardware.errors import UnsupportedError
-from cotrain.hardware.placement.cores import Placed, place
+from cotrain.hardware.errors import InputError, MisfitError, UnsupportedError
+from cotrain.hardware.placement.cores import DT_S, Lowered, Network, PlacedNetwork, as_lowered, place
 from cotrain.hardware.placement.partition import lower_bound
 from cotrain.hardware.preflight.report import RESOURCES, CoreUse, LayerUse, Report, Utilisation, Violation
 
@@ -22,12 +23,13 @@ from cotrain.hardware.preflight.report import RESOURCES, CoreUse, LayerUse, Repo
 class Case:
     """Everything that a rule may look at."""
 
-    placed: Placed
+    placed: PlacedNetwork
     board: Board
     stats: Optional[object] = None
     n_steps: Optional[int] = None
     input_spikes_max: Optional[int] = None
     snip_max_spikes_per_step: int = 50
+    precompute: Optional[bool] = None  # None: as nengo_loihi chooses
 
     @property
     def chip(self):
@@ -36,8 +38,10 @@ class Case:
     @property
     def uses_snips(self):
         """Whether spikes go in and out step by step (SNIPs), and not all in advance."""
-        model = self.placed.model
-        return not model.split.precompute and len(model.host.params) > 0
+        model, in_advance = self.placed.model, self.placed.lowered.precomputable
+        if in_advance and self.precompute is False:  # what nengo_loihi runs before the chip, it would run beside it
+            return len(model.host.params) + len(model.host_pre.params) > 0
+        return not in_advance and len(model.host.params) > 0
 
     def probed(self, key):
         """(core, number of neurons) of every block that a probe of ``key`` reads."""
@@ -294,15 +298,15 @@ RULES = (
 
 
 def check(
-    net,
-    board=NAHUKU32,
+    net: Network,
+    board: Union[Board, str] = NAHUKU32,
     *,
-    stats=None,
-    n_steps=None,
-    input_spikes_max=None,
-    snip_max_spikes_per_step=None,
-    precompute=None,
-    dt_s=0.001,
+    stats: Optional[object] = None,
+    n_steps: Optional[int] = None,
+    input_spikes_max: Optional[int] = None,
+    snip_max_spikes_per_step: Optional[int] = None,
+    precompute: Optional[bool] = None,
+    dt_s: float = DT_S,
 ) -> Report:
     """Check ``net`` as it stands against every limit of the chip and the board.
 
@@ -311,7 +315,7 @@ def check(
 
     Parameters
     ----------
-    net : nengo.Network
+    net : nengo.Network or Lowered
     board : Board or str
     stats : object, optional
         ``sim.stats`` of an emulated run: overflows and saturated neurons become findings.
@@ -339,15 +343,21 @@ def check(
     from cotrain.hardware.preflight.findings import FINDINGS
 
     board = find_board(board)
+    if not isinstance(net, (nengo.Network, Lowered)):
+        raise InputError(f"expected a nengo.Network, got {type(net).__name__}")
+    given = as_lowered(net, dt_s) if isinstance(net, Lowered) else None
     try:
-        placed = place(net, board.chip, dt_s, precompute)
-    except UnsupportedError as error:
+        found = given or as_lowered(net, dt_s)
+        if precompute and not found.precomputable:
+            raise UnsupportedError("what enters the chip depends on what leaves it: use precompute=False")
+        placed = place(found, board.chip, dt_s)
+    except (UnsupportedError, InputError, MisfitError) as error:
         unbuildable = Violation("buildable", "", None, "parts that nengo_loihi cannot build", 1, 0, str(error))
         return Report(board.name, 0, 0, 0, Utilisation(), violations=(unbuildable,))
     if input_spikes_max is None:
         input_spikes_max = getattr(stats, "input_spikes_max", None)
     limit = board.chip.default_snip_spikes_per_step if snip_max_spikes_per_step is None else snip_max_spikes_per_step
-    case = Case(placed, board, stats, n_steps, input_spikes_max, limit)
+    case = Case(placed, board, stats, n_steps, input_spikes_max, limit, precompute)
     options = {"n_chips": placed.n_chips}
     if input_spikes_max is not None:
         options["snip_max_spikes_per_step"] = max(case.snip_spikes_needed, limit)

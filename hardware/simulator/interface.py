@@ -10,7 +10,7 @@ import warnings
 from collections import defaultdict
 
 import numpy as np
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door
 from cotrain.hardware.compiler.compile import program_from_model
 from cotrain.hardware.emulator.emulator import Emulator
 from nengo.exceptions import SimulationError
@@ -40,7 +40,7 @@ class FastInterface:
         self.inputs = list(model.inputs)
         self.probes = list(model.probes)
         self.outputs = {probe: [] for probe in self.probes}
-        self.filter = import_nengo_loihi("probe").ProbeFilter(dt=model.dt)
+        self.filter = door.ProbeFilter(dt=model.dt)
         self.dt = model.dt
         self.scratch = self.emulator.new_scratch()
         self.counts = self.emulator.new_counts()

@@ -12,11 +12,11 @@ from threading import Lock, local
 from typing import Dict
 
 import numpy as np
-from cotrain.hardware.compiler.compile import HostLinks
 from cotrain.hardware.emulator.emulator import Emulator, decode, default_threads
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.host.neurons import scale_into, spike_lines
 from cotrain.hardware.host.plan import HostBatch, HostPlan
+from cotrain.hardware.simulator.links import HostLinks
 from cotrain.hardware.simulator.recording import sampled
 
 _ROW_BYTES = 4 << 20  # host state of a batch: more samples cost cache, fewer cost Python's share of each step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door
 from cotrain.hardware.errors import InputError
 
 CHUNK_STEPS = 4096  # run in one go: what host and chip keep of a step in between does not add up over a long run
@@ -23,7 +23,7 @@ def sampled(steps: np.ndarray, sample_every, dt_s: float) -> np.ndarray:
 @functools.lru_cache(maxsize=None)
 def recording_simulator():
     """A subclass of `nengo_loihi.Simulator` whose probes on the chip know ``sample_every``."""
-    base = import_nengo_loihi("simulator").Simulator
+    base = door.ReferenceSimulator
 
     class RecordingSimulator(base):
         def _probe(self):

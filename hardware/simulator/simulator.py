@@ -9,23 +9,22 @@ from typing import Dict, Optional
 
 import nengo
 import numpy as np
-from cotrain.hardware.builder import arguments
-from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.hardware.builder.fastbuild import fast_model
-from cotrain.hardware.compiler.compile import (
-    build_errors,
+from cotrain.hardware.builder import arguments, door
+from cotrain.hardware.compiler.compile import program_from_model
+from cotrain.hardware.emulator.emulator import Emulator, warm_up
+from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
+from cotrain.hardware.placement.cores import DT_S, Lowered, Network, as_lowered
+from cotrain.hardware.simulator.interface import FastInterface
+from cotrain.hardware.simulator.links import (
+    built_simulator,
     fresh_runner,
     host_links,
     learned_weights,
-    program_from_model,
     reference_interface,
     set_interface,
 )
-from cotrain.hardware.emulator.emulator import Emulator, warm_up
-from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
-from cotrain.hardware.simulator.interface import FastInterface
 from cotrain.hardware.simulator.predict import BatchRunner, Stats, chip_stats
-from cotrain.hardware.simulator.recording import CHUNK_STEPS, check_recordings, recording_simulator, sampled
+from cotrain.hardware.simulator.recording import CHUNK_STEPS, check_recordings, sampled
 from nengo.exceptions import SimulatorClosed
 
 TARGETS = ("emulator", "reference", "loihi")
@@ -36,7 +35,8 @@ class Simulator:
 
     Parameters
     ----------
-    net : nengo.Network
+    net : nengo.Network or Lowered
+        One that was lowered (`hardware.lower`) is not built again; it serves one open simulator at a time.
     target : {"emulator", "reference", "loihi"}
         The fast emulator, nengo-loihi's own, or the board (needs NxSDK). All three run the same integers.
     seed : int
@@ -63,39 +63,46 @@ class Simulator:
     Raises
     ------
     UnsupportedError
-        On-chip learning with target "emulator".
+        On-chip learning with target "emulator", or what nengo-loihi lacks.
+    MisfitError
+        A block is larger than a core, or has no integer form.
+    InputError
+        A value or function of the network is wrong.
     MissingError
         Target "loihi" without NxSDK.
     """
 
     def __init__(
         self,
-        net: nengo.Network,
+        net: Network,
         target: str,
         seed: int = 0,
         progress: bool = False,
         *,
-        dt_s: float = 0.001,
+        dt_s: float = DT_S,
         remove_passthrough: bool = True,
         threads: Optional[int] = None,
     ):
         self.closed = True
         if target not in TARGETS:
             raise InputError(f"target {target!r}: choose one of {', '.join(TARGETS)}")
-        if not isinstance(net, nengo.Network):
+        if not isinstance(net, (nengo.Network, Lowered)):
             raise InputError(f"network: expected a nengo.Network, got {type(net).__name__}")
-        seed, dt_s = arguments.seed(seed), arguments.step_length(dt_s)
+        seed = arguments.seed(seed)
+        dt_s = net.dt_s if isinstance(net, Lowered) and dt_s == DT_S else arguments.step_length(dt_s)
         if threads is not None:
             threads = arguments.whole_number("threads", threads, 1)
-        if target == "loihi" and not import_nengo_loihi("hardware").HAS_NXSDK:
+        if target == "loihi" and not door.hardware.HAS_NXSDK:
             raise MissingError("target 'loihi' needs Intel's NxSDK, which is not installed; use target='emulator'")
-        self.net, self.target, self.seed, self.progress, self.threads = net, target, seed, progress, threads
+        self.net = net.net if isinstance(net, Lowered) else net
+        self.target, self.seed, self.progress, self.threads = target, seed, progress, threads
         self.program = self.emulator = None
         compiling = threading.Thread(target=warm_up)
         if target == "emulator":
             compiling.start()
         try:
-            self._sim = self._build(dt_s, remove_passthrough)
+            self._lowered = as_lowered(net, dt_s, remove_passthrough, look=False)
+            self._sim = built_simulator(self._lowered, seed, target)
         finally:
             if target == "emulator":
                 compiling.join()
@@ -110,18 +117,6 @@ class Simulator:
         self._runners: Dict[tuple, BatchRunner] = {}
         self._stats: Optional[Stats] = None
         self.closed = False
-
-    def _build(self, dt_s, remove_passthrough):
-        # nengo-loihi's emulator starts by filling integer arrays with NaN
-        with build_errors(), np.errstate(invalid="ignore"):
-            return recording_simulator()(
-                self.net,
-                dt=dt_s,
-                model=fast_model(dt_s, f"{self.net}, dt={dt_s:f}"),
-                seed=self.seed,
-                target="loihi" if self.target == "loihi" else "sim",
-                remove_passthrough=remove_passthrough,
-            )
 
     # --- nengo_loihi.Simulator's calls
 
@@ -289,9 +284,7 @@ class Simulator:
             for node in feeds:
                 if not any(s is not None and node in s.model.params for s in (links.host_pre, links.host)):
                     raise InputError(f"{node}: reaches neither the chip nor a probe; it cannot be given")
-            labels = {e: e.label or f"host{i}" for i, e in enumerate(self.net.all_ensembles) if e.neuron_type.spiking}
-            on_chip = set(self._sim.model.params)
-            labels = {e: label for e, label in labels.items() if e not in on_chip}
+            labels = {e: name for e, name in self._lowered.names.host.items() if e.neuron_type.spiking}
             self._runners[key] = BatchRunner(self.emulator, links, feeds, labels, self.seed)
         return self._runners[key]
 

@@ -1,0 +1,139 @@
+"""What a built `nengo_loihi.Simulator` joins: the chip, and Nengo's simulators on the host."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import numpy as np
+from cotrain.hardware.builder import door
+from cotrain.hardware.errors import InputError
+from cotrain.hardware.placement.cores import Lowered
+from cotrain.hardware.simulator.recording import recording_simulator
+
+
+class _Finished:
+    """In the place of a model's builder: there is nothing left to build."""
+
+    def __init__(self) -> None:
+        self.simulator: Callable[[], Any] = lambda: None
+
+    def build(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def built_simulator(lowered: Lowered, seed: int, target: str) -> Any:
+    """A `nengo_loihi.Simulator` of a network that has been lowered.
+
+    Raises
+    ------
+    InputError
+        Another simulator of it is open: both would keep spikes on their way in the same model.
+    MisfitError
+        As `Lowered.integers`.
+    """
+    model = lowered.integers()
+    if isinstance(model.builder, _Finished):
+        other = model.builder.simulator()
+        if other is not None and not other.closed:
+            raise InputError(
+                "this lowered network serves another simulator: close that first, or give the nengo.Network itself"
+            )
+        for spike_input in model.inputs:
+            _forget(spike_input)
+    model.builder = _Finished()
+    # its emulator starts by filling integer arrays with NaN
+    with door.translated(model), np.errstate(invalid="ignore"):
+        simulator = recording_simulator()(
+            lowered.net, dt=lowered.dt_s, model=model, seed=seed, target="loihi" if target == "loihi" else "sim"
+        )
+    model.builder.simulator = weakref.ref(simulator)
+    return simulator
+
+
+def _forget(spike_input: Any) -> None:
+    """Drop the spikes that the host has sent."""
+    for t in set(spike_input.spikes) - spike_input.permanent:
+        del spike_input.spikes[t]
+
+
+@dataclass(frozen=True)
+class HostLinks:
+    """How a built nengo_loihi.Simulator joins the chip to Nengo's simulators on the host.
+
+    Attributes
+    ----------
+    host_pre, host : nengo.Simulator or None
+        What feeds the chip, and what the chip feeds; all in `host` when the host waits for the chip in every step.
+    senders : dict of {int: int}
+        Id of the process of a node on the host that sends spikes (processes of one kind compare equal) → index of the
+        input.
+    receivers : list of (int, nengo.Node)
+        Index of the probe → node on the host that gets its values.
+    probes : dict of {nengo.Probe: (int, callable)}
+        The user's probes on the chip → index of the probe, and a function that filters its (n_steps, size) data.
+    scheduled : bool
+        Whether the host part runs for all steps before and after the chip ("precompute").
+    """
+
+    host_pre: object
+    host: object
+    senders: dict
+    receivers: list
+    probes: dict
+    scheduled: bool
+
+
+def host_links(sim) -> HostLinks:
+    """Read a `nengo_loihi.Simulator`."""
+    model = sim.model
+    inputs = list(model.inputs)
+    loihi_probes = {p: i for i, p in enumerate(model.probes)}
+    probe_filter = door.ProbeFilter
+
+    def filtered(loihi_probe):
+        return lambda data: probe_filter(dt=model.dt)(loihi_probe, data)
+
+    chip_probes = [p for p in model.nengo_probes if p not in model.chip2host_params]
+    targets = {p: model.objs[p]["out"] for p in chip_probes}
+    return HostLinks(
+        host_pre=sim.sims.get("host_pre"),
+        host=sim.sims.get("host"),
+        senders={
+            id(send.output): inputs.index(model.spike_targets[receive])
+            for send, receive in model.host2chip_senders.items()
+        },
+        receivers=[(loihi_probes[model.objs[probe]["out"]], node) for probe, node in model.chip2host_receivers.items()],
+        probes={p: (loihi_probes[t], filtered(t)) for p, t in targets.items()},
+        scheduled=bool(sim.precompute),
+    )
+
+
+def set_interface(sim, interface) -> None:
+    """Let a `nengo_loihi.Simulator` run on `interface` in the place of its own emulator."""
+    sim.sims["emulator"] = interface
+    sim._runner.emulator = interface
+
+
+def fresh_runner(sim, interface) -> None:
+    """Start a `nengo_loihi.Simulator` anew on `interface`: time, probes and host at their initial values."""
+    for name in ("host_pre", "host"):
+        if name in sim.sims:
+            sim.sims[name].reset()
+    sim.sims["emulator"] = interface
+    for spike_input in sim.model.inputs:
+        _forget(spike_input)
+    sim._runner = door.StepRunner(sim.model, sim.sims, sim.precompute, sim.timers)
+    sim._n_steps, sim._time = 0, 0
+    sim.clear_probes()
+
+
+def reference_interface(sim, seed):
+    """A new emulator of nengo-loihi's own for a built simulator."""
+    return door.EmulatorInterface(sim.model, seed=seed)
+
+
+def learned_weights(model):
+    """The arrays that on-chip learning changes."""
+    return [w for block in model.blocks for s in block.synapses if s.learning for w in s.weights]
