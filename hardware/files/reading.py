@@ -25,6 +25,7 @@ JSON_DEPTH = 100  # lists and objects within each other
 NPZ_BYTES = 2**30  # what an .npz may unpack to, or four times its own size, whichever is more
 NPZ_MEMBERS = 100_000
 _DEFLATE_RATIO = 1032  # no deflate stream unpacks to more (zlib's technical notes: 1032:1)
+_CHUNK_BYTES = 2**20
 _AGAIN = "make it again"
 
 
@@ -40,9 +41,12 @@ def read_bytes(path: PathLike, max_bytes: int, missing: str = "", damaged: str =
     """
     try:
         with open(str(path), "rb") as file:
-            data = b"" if os.fstat(file.fileno()).st_size > max_bytes else file.read(max_bytes + 1)
-            if os.fstat(file.fileno()).st_size <= max_bytes and len(data) <= max_bytes:
-                return data
+            data = bytearray()  # grows with what arrives: read(n) would take n bytes whatever the file has
+            while os.fstat(file.fileno()).st_size <= max_bytes and len(data) <= max_bytes:
+                chunk = file.read(min(_CHUNK_BYTES, max_bytes + 1 - len(data)))
+                if not chunk:
+                    return bytes(data)
+                data += chunk
     except OSError as error:
         raise cannot_open(path, error, missing) from None
     raise CorruptError(f"{path} is larger than the {max_bytes:,} bytes that are read of such a file; {damaged}")

@@ -10,8 +10,9 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 
 from .base import OWN, SPLITS, Dataset, Rejected, Unusable, check_image_shape, need_folder, need_samples
-from .boxfiles import Marked, read_labels
+from .boxfiles import read_labels
 from .listing import files_by_stem, honoured, split_of_path
+from .marked import Marked
 from .pictures import ENDINGS, Picture, read_picture
 
 # Labels count from 0 or 1 and name the edge or the pixel at it, so a box may stick out by one pixel, which is cut off.
