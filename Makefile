@@ -17,11 +17,11 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test data train finetune quantize deploy-emulator report submission bench peer-tests lint
+.PHONY: help setup demo test data train finetune quantize deploy-emulator report submission bench silicon peer-tests lint
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
-	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission bench peer-tests lint"
+	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission bench silicon peer-tests lint"
 
 setup:
 	@tools/make_venv.sh
@@ -46,6 +46,9 @@ test: setup
 
 bench: setup
 	@.venv/bin/python tests/benchmarks/bench.py $(ARGS)
+
+silicon: setup
+	@.venv/bin/python tools/silicon.py --data '$(if $(DATA),$(DATA),data)/loihi-silicon' $(ARGS)
 
 peer-tests: setup
 	@.venv/bin/python tests/peer/nengo_dl_suite.py $(ARGS); nengo_dl=$$?; \

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional
 
 from cotrain.hardware import files
 from cotrain.hardware.cost.estimate import Estimate, estimate
+from cotrain.hardware.cost.measured import sentences
 
 _AGAIN = "write counts as JSON, with n_steps and layers: [{neurons}] at least"
 _SCALE = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
@@ -49,7 +50,8 @@ def table(found: Estimate) -> List[str]:
     lines.append(f"limiter: {found['limiter']}")
     for title, said in (("not known", found["unknown"]), ("assumed", found["assumptions"])):
         lines += [f"{title}:"] + [f"  {line}" for line in said] if said else []
-    return lines
+    first, *rest = sentences()
+    return [*lines, first, *(f"  {line}" for line in rest)]
 
 
 def _row(key: str, part: Dict[str, Any], unit: str):

@@ -148,7 +148,8 @@ def _wide(counts: Counts, found: time.Times, whole: Range, seconds: Range) -> Li
     terms = (
         ((found.between.high - found.between.low) * n, "time between two steps: from SANA-FE's barrier to the rule of "
          "thumb of nengo-loihi's authors (8 us on a chip); no row tells them apart"),
-        (found.input.high - found.input.low, "time of the host's input: no row sends as much at once as these counts"),
+        (found.input.high - found.input.low, "time of the host's input: the rows leave "
+         f"{found.input.low * 1e3:.3g} to {found.input.high * 1e3:.3g} ms for an inference"),
     )  # fmt: skip
     return [said for wide, said in terms if wide > spread / 3]
 

@@ -41,8 +41,11 @@ def place(counts: Counts) -> Placed:
     found: List[PlacedLayer] = []
     incoming = _messages(None, arriving, layers[0], cores[0])
     if counts.input_spikes_per_inference is None and layers[0].synops_per_inference is not None:
-        # each input spike that arrives at a core does something there
-        incoming = Range(None, 0.0, min(incoming.high, layers[0].synops_per_inference))
+        # a spike does at least one synaptic operation, and at most one on each neuron: all of a dense layer
+        most = layers[0].synops_per_inference
+        few = most / layers[0].neurons
+        arriving = Range(few, few, few if layers[0].synapse == "dense" else most)
+        incoming = _messages(None, arriving, layers[0], cores[0])
     for i, layer in enumerate(layers):
         spikes = at_most(layer.spikes_per_inference, layer.neurons * n)
         last = i + 1 == len(layers)
