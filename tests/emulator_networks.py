@@ -6,11 +6,13 @@ import warnings
 
 import nengo
 import numpy as np
+from cotrain.hardware.builder import door
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.compiler.compile import program_from_model
 from cotrain.hardware.emulator.emulator import Emulator
 from cotrain.hardware.simulator.interface import FastInterface
-from cotrain.hardware.simulator.links import fresh_runner, reference_interface
+from cotrain.hardware.simulator.links import reference_interface
+from cotrain.hardware.simulator.recording import forget_sent
 from nengo.dists import Choice, Uniform
 
 nengo_loihi = import_nengo_loihi()
@@ -38,6 +40,19 @@ def _reference_state(emulator):
 def _fast_state(interface):
     everyone = np.arange(interface.emulator.program.n_compartments)
     return [interface.emulator.read(interface.last, name, everyone) for name in STATE]
+
+
+def fresh_runner(sim, interface):
+    """Start a `nengo_loihi.Simulator` anew on `interface`: time, probes and host at their initial values."""
+    for name in ("host_pre", "host"):
+        if name in sim.sims:
+            sim.sims[name].reset()
+    sim.sims["emulator"] = interface
+    for spike_input in sim.model.inputs:
+        forget_sent(spike_input)
+    sim._runner = door.StepRunner(sim.model, sim.sims, sim.precompute, sim.timers)
+    sim._n_steps, sim._time = 0, 0
+    sim.clear_probes()
 
 
 def _run(sim, emulator, read, steps):

@@ -15,13 +15,16 @@ first step only.
 
 from __future__ import annotations
 
+import copy
 from typing import Dict, Optional
 
+import nengo
 import numpy as np
+from cotrain.hardware.errors import CotrainError, InputError
 from cotrain.hardware.host.exact import ExactConvolution
 from cotrain.hardware.host.neurons import count_spikes, neuron_step
 from nengo.builder.neurons import SimNeurons
-from nengo.builder.operator import Copy, DotInc, ElementwiseInc, Reset, SparseDotInc, TimeUpdate
+from nengo.builder.operator import Copy, DotInc, ElementwiseInc, Reset, SimPyFunc, SparseDotInc, TimeUpdate
 from nengo.builder.probe import SimProbe
 from nengo.builder.processes import SimProcess
 from nengo.builder.signal import SignalDict
@@ -29,6 +32,66 @@ from nengo.builder.transforms import GeneralConvInc
 from nengo.synapses import LinearFilter
 
 _PURE = (Reset, Copy, ElementwiseInc, DotInc, SparseDotInc, GeneralConvInc)
+# processes that never draw a random number; those of nengo_loihi's links between host and chip are told by their module
+_DRAW_NOTHING = (
+    nengo.processes.PresentInput,
+    nengo.processes.Piecewise,
+    nengo.Lowpass,
+    nengo.Alpha,
+    nengo.synapses.Triangle,
+    LinearFilter,
+)
+
+
+def make_steps(sim, rng) -> list:
+    """Step functions of a `nengo.Simulator`, which draw from ``rng`` what the network has not seeded.
+
+    As in ``nengo.Simulator.reset``, only that an operator which draws nothing takes nothing from ``rng``: with other
+    inputs or filters, the random numbers of all others stay the same.
+    """
+    return [_guarded(op, op.make_step(sim.signals, sim.dt, rng_of(op, rng)), sim.model) for op in sim.step_order]
+
+
+def rng_of(op, rng):
+    """The source of an operator's random numbers."""
+    process = getattr(op, "process", None)
+    draws = not (type(process) in _DRAW_NOTHING or type(process).__module__.startswith("nengo_loihi."))
+    return rng if draws else np.random.RandomState(0)
+
+
+def _guarded(op, step, model):
+    """A step that says whose function failed."""
+    if not isinstance(op, SimPyFunc):
+        return step
+
+    def run():
+        try:
+            step()
+        except Exception as error:
+            raise failure(op, model, error) from error
+
+    return run
+
+
+def owner(op, model) -> str:
+    """The object whose function or process an operator runs."""
+    if isinstance(op, SimNeurons):
+        signal = op.output
+    else:
+        signal = op.output if op.output is not None else (op.sets + op.incs + op.reads)[-1]
+    for obj, signals in model.sig.items():
+        if any(s is signal for s in signals.values()):
+            return str(obj)
+    function = getattr(op, "fn", getattr(op, "process", None))
+    return f"the function {getattr(function, '__name__', function)}"
+
+
+def failure(op, model, error) -> CotrainError:
+    """An error of a user's function as one line."""
+    if isinstance(error, CotrainError):
+        return error
+    said = " ".join(str(error).split())
+    return InputError(f"{owner(op, model)}: failed while it ran: {type(error).__name__}{': ' if said else ''}{said}")
 
 
 class HostPlan:
@@ -57,6 +120,7 @@ class HostPlan:
         self._shared: Dict[object, bool] = {}
         self.constant = self._constant_signals()
         self.once = [op for op in self.order if self._is_constant(op)]
+        self.remembering = [op for op in self.order if remembers(op)]
         self.exact = {
             op: ExactConvolution(op, sim.signals[op.W]) for op in self.order if isinstance(op, GeneralConvInc)
         }
@@ -100,6 +164,15 @@ class HostPlan:
 class HostBatch:
     """The state of `n` samples on the host, from rest.
 
+    Parameters
+    ----------
+    plan : HostPlan
+    n : int
+    seed : int or list of int
+        Of what the network leaves to chance; every sample draws the same.
+    remembered : list of dict
+        For each sample, the copies of `remembered_by` that its operators shall use.
+
     Attributes
     ----------
     sent : dict of {key: (n, size) array}
@@ -110,13 +183,14 @@ class HostBatch:
         Spikes of each sample.
     """
 
-    def __init__(self, plan: HostPlan, n: int, seed: int = 0):
+    def __init__(self, plan: HostPlan, n: int, seed=0, remembered=None):
         self.plan, self.n, self.t = plan, n, 0
         self.sent: Dict[object, np.ndarray] = {}
         self.spikes = {label: np.zeros(n, dtype=np.int64) for label in plan.neurons.values()}
         self.counts = {label: np.zeros(sig.shape, dtype=np.int64) for sig, label in plan.neurons.items()}
         self._bases: Dict[object, np.ndarray] = {}
-        self._seed, self._rngs = seed, None
+        self._rngs = [np.random.RandomState(seed) for _ in range(n)] if self._draws() else [None] * n
+        self._remembered = remembered or [{}] * n
         self._time = [(self.view(op.step), self.view(op.time)) for op in plan.time_ops]
         first, every = [], []
         once = set(plan.once)
@@ -153,8 +227,9 @@ class HostBatch:
         for step, time in self._time:
             step[...] = self.t
             time[...] = self.t * self.plan.dt
-        for run in self._first if self.t == 1 else self._every:
-            run()
+        with np.errstate(invalid="raise", divide="ignore"):  # as nengo.Simulator.step
+            for run in self._first if self.t == 1 else self._every:
+                run()
 
     def probed(self, probe) -> Optional[np.ndarray]:
         """(n, size) values of a probe in this step, None where it takes no sample."""
@@ -181,16 +256,60 @@ class HostBatch:
 
     def _row_by_row(self, op):
         """The operator's own step function, on views of each sample's row."""
-        dt = self.plan.dt
-        if self._rngs is None:
-            self._rngs = [np.random.RandomState(self._seed) for _ in range(self.n)]
-        steps = [op.make_step(self._row_signals(b, op), dt, self._rngs[b]) for b in range(self.n)]
+        plan = self.plan
+        steps = []
+        for b in range(self.n):
+            mine = with_copy(op, self._remembered[b].get(op))
+            steps.append(mine.make_step(self._row_signals(b, op), plan.dt, rng_of(op, self._rngs[b])))
 
         def run():
-            for step in steps:
-                step()
+            try:
+                for step in steps:
+                    step()
+            except Exception as error:
+                raise failure(op, plan.model, error) from error
 
         return run
+
+    def _draws(self):
+        """Whether any operator may draw a random number."""
+        return any(isinstance(op, SimProcess) and rng_of(op, self) is self for op in self.plan.order)
+
+
+def remembers(op) -> bool:
+    """Whether an operator may keep something in Python objects: functions, and what is not Nengo's own."""
+    if isinstance(op, SimProcess):
+        return not type(op.process).__module__.startswith(("nengo.", "nengo_loihi."))
+    own_type = isinstance(op, SimNeurons) and not type(op.neurons).__module__.startswith(("nengo.", "nengo_loihi."))
+    return isinstance(op, SimPyFunc) or own_type or bool(getattr(op, "state_extra", None))
+
+
+def remembered_by(op, random_states):
+    """What an operator keeps in Python objects, and not in signals."""
+    if isinstance(op, SimPyFunc):
+        return op.fn
+    if isinstance(op, SimProcess):
+        return op.process
+    return op.neurons, random_states.get(op, op.state_extra)
+
+
+def with_copy(op, kept):
+    """The operator with a copy of what it keeps (None: itself)."""
+    if kept is None:
+        return op
+    op = copy.copy(op)
+    remember(op, kept)
+    return op
+
+
+def remember(op, kept) -> None:
+    """Give an operator what it shall keep; the counterpart of `remembered_by`."""
+    if isinstance(op, SimPyFunc):
+        op.fn = kept
+    elif isinstance(op, SimProcess):
+        op.process = kept
+    else:
+        op.neurons, op.state_extra = kept
 
 
 def _reset(batch, op):

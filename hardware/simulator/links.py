@@ -10,7 +10,7 @@ import numpy as np
 from cotrain.hardware.builder import door
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.placement.cores import Lowered
-from cotrain.hardware.simulator.recording import recording_simulator
+from cotrain.hardware.simulator.recording import forget_sent, recording_simulator
 
 
 class _Finished:
@@ -41,7 +41,7 @@ def built_simulator(lowered: Lowered, seed: int, target: str) -> Any:
                 "this lowered network serves another simulator: close that first, or give the nengo.Network itself"
             )
         for spike_input in model.inputs:
-            _forget(spike_input)
+            forget_sent(spike_input)
     model.builder = _Finished()
     # its emulator starts by filling integer arrays with NaN
     with door.translated(model), np.errstate(invalid="ignore"):
@@ -50,12 +50,6 @@ def built_simulator(lowered: Lowered, seed: int, target: str) -> Any:
         )
     model.builder.simulator = weakref.ref(simulator)
     return simulator
-
-
-def _forget(spike_input: Any) -> None:
-    """Drop the spikes that the host has sent."""
-    for t in set(spike_input.spikes) - spike_input.permanent:
-        del spike_input.spikes[t]
 
 
 @dataclass(frozen=True)
@@ -108,25 +102,6 @@ def host_links(sim) -> HostLinks:
         probes={p: (loihi_probes[t], filtered(t)) for p, t in targets.items()},
         scheduled=bool(sim.precompute),
     )
-
-
-def set_interface(sim, interface) -> None:
-    """Let a `nengo_loihi.Simulator` run on `interface` in the place of its own emulator."""
-    sim.sims["emulator"] = interface
-    sim._runner.emulator = interface
-
-
-def fresh_runner(sim, interface) -> None:
-    """Start a `nengo_loihi.Simulator` anew on `interface`: time, probes and host at their initial values."""
-    for name in ("host_pre", "host"):
-        if name in sim.sims:
-            sim.sims[name].reset()
-    sim.sims["emulator"] = interface
-    for spike_input in sim.model.inputs:
-        _forget(spike_input)
-    sim._runner = door.StepRunner(sim.model, sim.sims, sim.precompute, sim.timers)
-    sim._n_steps, sim._time = 0, 0
-    sim.clear_probes()
 
 
 def reference_interface(sim, seed):

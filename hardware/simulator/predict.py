@@ -14,8 +14,9 @@ from typing import Dict
 import numpy as np
 from cotrain.hardware.emulator.emulator import Emulator, decode, default_threads
 from cotrain.hardware.errors import InputError
+from cotrain.hardware.host.copies import Copies
 from cotrain.hardware.host.neurons import scale_into, spike_lines
-from cotrain.hardware.host.plan import HostBatch, HostPlan
+from cotrain.hardware.host.plan import HostBatch, HostPlan, owner, remembered_by
 from cotrain.hardware.simulator.links import HostLinks
 from cotrain.hardware.simulator.recording import sampled
 
@@ -62,10 +63,14 @@ class BatchRunner:
         Nodes that are given, and whether their values stay the same over a presentation.
     ensembles : dict of {nengo.Ensemble: str}
         Spiking ensembles on the host, to be counted.
+    seed : int
+    random_states : dict of {operator: dict of RandomState}
+        Of neurons on the host that fire by chance, as they were built.
     """
 
-    def __init__(self, emulator: Emulator, links: HostLinks, feeds, ensembles, seed: int):
+    def __init__(self, emulator: Emulator, links: HostLinks, feeds, ensembles, seed: int, random_states=None):
         self.emulator, self.links, self.seed = emulator, links, seed
+        self.random_states = random_states or {}
         self.program = emulator.program
         self.feeds = feeds
         self.pre = self._plan(links.host_pre, feeds, ensembles, receives=False)
@@ -98,12 +103,13 @@ class BatchRunner:
         """Run `n` samples; `values` is {node: (n, 1 or n_steps, size)}."""
         out = _BatchResult(self.emulator, n, self.labels)
         noise = self.emulator.noise(np.random.RandomState(self.seed), n_steps)
+        kept = [dict(zip(self._remembering, self._copies.fresh())) for _ in range(n)]
         if self.links.scheduled:
-            events = self._before(values, n, n_steps, first_kept, out)
+            events = self._before(values, n, n_steps, first_kept, out, kept)
             recordings = [self._chip(events[b], n_steps, noise, out, b) for b in range(n)]
-            self._after(values, recordings, n, n_steps, first_kept, out)
+            self._after(values, recordings, n, n_steps, first_kept, out, kept)
         else:
-            recordings = self._together(values, n, n_steps, noise, first_kept, out)
+            recordings = self._together(values, n, n_steps, noise, first_kept, out, kept)
         steps = np.arange(1, n_steps + 1)
         for probe, (index, filtered) in self.links.probes.items():
             compiled = self.program.probes[index]
@@ -138,12 +144,12 @@ class BatchRunner:
     def _no_events(self, n):
         return [[[] for _ in self.program.input_size] for _ in range(n)]
 
-    def _before(self, values, n, n_steps, first_kept, out):
+    def _before(self, values, n, n_steps, first_kept, out, kept):
         events = self._no_events(n)
         if self.pre is None:
             batch = _NoHost()
         else:
-            batch = HostBatch(self.pre, n, self.seed)
+            batch = HostBatch(self.pre, n, [self.seed, 0], kept)
         for t in range(n_steps):
             if self.pre is not None:
                 self._feed(batch, values, t)
@@ -167,10 +173,10 @@ class BatchRunner:
             mine["scratch"] = self.emulator.new_scratch()
         return mine["scratch"]
 
-    def _after(self, values, recordings, n, n_steps, first_kept, out):
+    def _after(self, values, recordings, n, n_steps, first_kept, out, kept):
         if self.host is None:
             return
-        batch = HostBatch(self.host, n, self.seed)
+        batch = HostBatch(self.host, n, [self.seed, 1], kept)
         received = [
             (batch.view(batch.plan.model.sig[node]["out"]), [_Received(self, index, r) for r in recordings])
             for index, node in self.links.receivers
@@ -185,9 +191,9 @@ class BatchRunner:
             self._keep(batch, t, first_kept, out)
         out.add_host(batch)
 
-    def _together(self, values, n, n_steps, noise, first_kept, out):
+    def _together(self, values, n, n_steps, noise, first_kept, out, kept):
         """Host and chip step by step: the host needs the chip's values before it can go on."""
-        batch = HostBatch(self.host, n, self.seed)
+        batch = HostBatch(self.host, n, [self.seed, 1], kept)
         scratches = [self.emulator.new_scratch(1) for _ in range(n)]
         events = self._no_events(n)
         parts = [[] for _ in range(n)]
@@ -226,6 +232,9 @@ class BatchRunner:
         self._check_results(probes, n_samples, n_steps, first_kept)
         size = self._batch_size(n_samples, threads, n_steps)
         batches = [(i, min(i + size, n_samples)) for i in range(0, n_samples, size)]
+        ops = [(owner(op, plan.model), op) for plan in (self.pre, self.host) if plan for op in plan.remembering]
+        self._remembering = [op for _, op in ops]
+        self._copies = Copies([(name, remembered_by(op, self.random_states)) for name, op in ops])
         result = _Result(probes, n_samples, n_steps - first_kept)
         stats = _StatsSum(self, n_samples)
         lock = Lock()
@@ -251,6 +260,7 @@ class BatchRunner:
                 for f in waiting:
                     f.cancel()
                 raise
+        self._copies.check_shared()
         return result.arrays, stats.stats()
 
     def _batch_size(self, n_samples, threads, n_steps):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import numpy as np
 from cotrain.hardware.builder import door
 from cotrain.hardware.errors import InputError
+from cotrain.hardware.host.plan import make_steps
 
 CHUNK_STEPS = 4096  # run in one go: what host and chip keep of a step in between does not add up over a long run
 RECORDED_BYTES = 3 << 30  # recordings larger than this do not leave room in 4 GB
@@ -26,6 +28,38 @@ def recording_simulator():
     base = door.ReferenceSimulator
 
     class RecordingSimulator(base):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            # neurons that fire by chance draw from generators that were seeded when they were built
+            if not hasattr(self.model, "random_states"):
+                self.model.random_states = {
+                    op: copy.deepcopy(op.state_extra)
+                    for sim in self.hosts
+                    for op in sim.step_order
+                    if getattr(op, "state_extra", None)
+                }
+            self.random_states = self.model.random_states
+
+        @property
+        def hosts(self):
+            return [self.sims[name] for name in ("host_pre", "host") if name in self.sims]
+
+        def start_over(self, interface) -> None:
+            """Time, probes and host at their initial values, on another emulator; ``seed`` says what chance gives."""
+            for name, k in (("host_pre", 0), ("host", 1)):
+                if name in self.sims:
+                    self.sims[name].reset()
+                    for op, states in self.random_states.items():
+                        for key, rng in states.items():
+                            op.state_extra[key].set_state(rng.get_state())
+                    self.sims[name]._steps = make_steps(self.sims[name], np.random.RandomState([self.seed, k]))
+            self.sims["emulator"] = interface
+            for spike_input in self.model.inputs:
+                forget_sent(spike_input)
+            self._runner = door.StepRunner(self.model, self.sims, self.precompute, self.timers)
+            self._n_steps, self._time = 0, 0
+            self.clear_probes()
+
         def _probe(self):
             self._probe_step_time()
             chip = self.sims["loihi" if "loihi" in self.sims else "emulator"]
@@ -37,6 +71,12 @@ def recording_simulator():
                 self._probe_outputs[probe].extend(data[sampled(steps, probe.sample_every, self.dt)])
 
     return RecordingSimulator
+
+
+def forget_sent(spike_input) -> None:
+    """Drop the spikes that the host has sent."""
+    for t in set(spike_input.spikes) - spike_input.permanent:
+        del spike_input.spikes[t]
 
 
 def check_recordings(probes, n_steps: int, dt_s: float) -> None:

@@ -13,16 +13,11 @@ from cotrain.hardware.builder import arguments, door
 from cotrain.hardware.compiler.compile import program_from_model
 from cotrain.hardware.emulator.emulator import Emulator, warm_up
 from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
+from cotrain.hardware.host.copies import Copies
+from cotrain.hardware.host.plan import owner, remember, remembered_by, remembers
 from cotrain.hardware.placement.cores import DT_S, Lowered, Network, as_lowered
 from cotrain.hardware.simulator.interface import FastInterface
-from cotrain.hardware.simulator.links import (
-    built_simulator,
-    fresh_runner,
-    host_links,
-    learned_weights,
-    reference_interface,
-    set_interface,
-)
+from cotrain.hardware.simulator.links import built_simulator, host_links, learned_weights, reference_interface
 from cotrain.hardware.simulator.predict import BatchRunner, Stats, chip_stats
 from cotrain.hardware.simulator.recording import CHUNK_STEPS, check_recordings, sampled
 from nengo.exceptions import SimulatorClosed
@@ -113,6 +108,7 @@ class Simulator:
             except BaseException:
                 self._sim.close()
                 raise
+        if target != "loihi":
             self._start_over()
         self._runners: Dict[tuple, BatchRunner] = {}
         self._stats: Optional[Stats] = None
@@ -216,10 +212,7 @@ class Simulator:
             interface = FastInterface(self._sim.model, self.seed, self.emulator)
         else:
             interface = reference_interface(self._sim, self.seed)
-        if self._sim.n_steps:
-            fresh_runner(self._sim, interface)
-        else:
-            set_interface(self._sim, interface)
+        self._sim.start_over(interface)
 
     @property
     def stats(self) -> Stats:
@@ -285,7 +278,7 @@ class Simulator:
                 if not any(s is not None and node in s.model.params for s in (links.host_pre, links.host)):
                     raise InputError(f"{node}: reaches neither the chip nor a probe; it cannot be given")
             labels = {e: name for e, name in self._lowered.names.host.items() if e.neuron_type.spiking}
-            self._runners[key] = BatchRunner(self.emulator, links, feeds, labels, self.seed)
+            self._runners[key] = BatchRunner(self.emulator, links, feeds, labels, self.seed, self._sim.random_states)
         return self._runners[key]
 
     def _predict_reference(self, values, n_samples, n_steps, last_steps, report):
@@ -293,23 +286,33 @@ class Simulator:
         learned = learned_weights(sim.model)
         initial = [w.copy() for w in learned]
         out = {}
-        for i in range(n_samples):
+        ops = [(owner(op, h.model), op) for h in sim.hosts for op in h.step_order if remembers(op)]
+        mine = [remembered_by(op, sim.random_states) for _, op in ops]
+        copies = Copies([(name, kept) for (name, _), kept in zip(ops, mine)])
+        try:
+            for i in range(n_samples):
+                for w, start in zip(learned, initial):
+                    w[...] = start
+                for (_, op), kept in zip(ops, copies.fresh()):
+                    remember(op, kept)
+                sim.start_over(reference_interface(sim, self.seed))
+                for node, x in values.items():
+                    _feed(sim, node, x[i])
+                sim.run_steps(n_steps)
+                first_kept = n_steps - (last_steps or n_steps)
+                for probe in self.net.all_probes:
+                    recorded = np.flatnonzero(sampled(np.arange(1, n_steps + 1), probe.sample_every, sim.dt))
+                    data = np.array(sim.data[probe]).reshape(len(recorded), probe.size_in)
+                    out.setdefault(probe, []).append(data[recorded >= first_kept])
+                if report is not None:
+                    report(i + 1, n_samples)
+        finally:
+            for (_, op), kept in zip(ops, mine):
+                remember(op, kept)
             for w, start in zip(learned, initial):
                 w[...] = start
-            fresh_runner(sim, reference_interface(sim, self.seed))
-            for node, x in values.items():
-                _feed(sim, node, x[i])
-            sim.run_steps(n_steps)
-            first_kept = n_steps - (last_steps or n_steps)
-            for probe in self.net.all_probes:
-                recorded = np.flatnonzero(sampled(np.arange(1, n_steps + 1), probe.sample_every, sim.dt))
-                data = np.array(sim.data[probe]).reshape(len(recorded), probe.size_in)
-                out.setdefault(probe, []).append(data[recorded >= first_kept])
-            if report is not None:
-                report(i + 1, n_samples)
-        for w, start in zip(learned, initial):
-            w[...] = start
-        fresh_runner(sim, reference_interface(sim, self.seed))
+            sim.start_over(reference_interface(sim, self.seed))
+        copies.check_shared()
         return {probe: np.stack(samples) for probe, samples in out.items()}
 
 
