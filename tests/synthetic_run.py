@@ -170,7 +170,7 @@ def _deploy(context, settings, spec, rng, skip):
             synops = (
                 0.0
                 if layer is spec.layers[0]
-                else float(fan_out(layer).mean() * row["layers"][-1]["spikes_per_inference"])
+                else float(fan_out(layer.edges()[0]).mean() * row["layers"][-1]["spikes_per_inference"])
             )
             row["layers"].append({
                 "name": layer.name, "neurons": layer.n_neurons, "on_chip": layer is not spec.layers[0],

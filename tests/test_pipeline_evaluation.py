@@ -13,45 +13,48 @@ from cotrain.pipeline.evaluation.evaluate import Kept, check_models, evaluate
 from cotrain.pipeline.evaluation.models import LoihiModel, NengoDLModel
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.evaluation.tally import Tally, agreement, skipped
-from cotrain.pipeline.networks import Layer, build, neurons_for, spec_for
+from cotrain.pipeline.networks import Input, Layer, build, neurons_for, spec_for
 
 
-def _layer(kind, input_shape, units, kernel, stride, padding):
+def _edge(kind, input_shape, units, kernel, stride, padding):
     if kind == "dense":
-        return Layer("x", kind, units, input_shape, (units,))
+        return Layer("x", units, (units,), (Input("image", kind, input_shape),)).edges()[0]
     reference = {"conv": nengo.Convolution, "conv_transpose": nengo.ConvolutionTranspose}[kind](
-        units, input_shape, kernel_size=(kernel, kernel), strides=(stride, stride), padding=padding
+        units, input_shape, kernel_size=kernel, strides=stride, padding=padding
     )
-    return Layer("x", kind, units, input_shape, reference.output_shape.shape, kernel, stride, padding)
+    entry = Input("image", kind, input_shape, kernel, stride, padding)
+    return Layer("x", units, reference.output_shape.shape, (entry,)).edges()[0]
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("dense", (7,), 5, 1, 1, "valid"),
-        ("conv", (6, 8, 2), 3, 3, 1, "same"),
-        ("conv", (6, 8, 2), 3, 2, 2, "valid"),
-        ("conv", (6, 8, 1), 4, 3, 2, "same"),
-        ("conv", (7, 9, 2), 3, 3, 2, "same"),
-        ("conv", (7, 9, 2), 3, 3, 2, "valid"),
-        ("conv", (5, 5, 1), 2, 5, 1, "valid"),
-        ("conv", (8, 6, 1), 2, 4, 1, "same"),
-        ("conv_transpose", (3, 4, 2), 3, 2, 2, "valid"),
-        ("conv_transpose", (3, 4, 2), 2, 3, 2, "valid"),
+        ("dense", (7,), 5, (1, 1), (1, 1), "valid"),
+        ("conv", (6, 8, 2), 3, (3, 3), (1, 1), "same"),
+        ("conv", (6, 8, 2), 3, (2, 2), (2, 2), "valid"),
+        ("conv", (6, 8, 1), 4, (3, 3), (2, 2), "same"),
+        ("conv", (7, 9, 2), 3, (3, 3), (2, 2), "same"),
+        ("conv", (7, 9, 2), 3, (3, 3), (2, 2), "valid"),
+        ("conv", (5, 5, 1), 2, (5, 5), (1, 1), "valid"),
+        ("conv", (8, 6, 1), 2, (4, 4), (1, 1), "same"),
+        ("conv_transpose", (3, 4, 2), 3, (2, 2), (2, 2), "valid"),
+        ("conv_transpose", (3, 4, 2), 2, (3, 3), (2, 2), "valid"),
+        ("conv", (7, 9, 2), 3, (3, 2), (2, 1), "same"),
+        ("conv_transpose", (3, 4, 2), 2, (3, 1), (2, 3), "valid"),
     ],
 )
 def test_fan_out_is_the_column_count_of_nengos_own_matrix(arguments):
-    layer = _layer(*arguments)
+    edge = _edge(*arguments)
     with nengo.Network() as net:
-        source = nengo.Node(size_in=layer.n_inputs)
-        probe = nengo.Probe(nengo.Node(size_in=layer.n_neurons), synapse=None)
-        nengo.Connection(source, probe.target, synapse=None, transform=layer.transform(np.ones(layer.kernel_shape)))
-        given = nengo.Node(lambda t: np.eye(layer.n_inputs)[int(round(t / 0.001)) - 1])
+        source = nengo.Node(size_in=edge.n_inputs)
+        probe = nengo.Probe(nengo.Node(size_in=edge.target.n_neurons), synapse=None)
+        nengo.Connection(source, probe.target, synapse=None, transform=edge.transform(np.ones(edge.kernel_shape)))
+        given = nengo.Node(lambda t: np.eye(edge.n_inputs)[int(round(t / 0.001)) - 1])
         nengo.Connection(given, source, synapse=None)
     with nengo.Simulator(net, progress_bar=False) as sim:
-        sim.run_steps(layer.n_inputs)
+        sim.run_steps(edge.n_inputs)
     # one weight of 1 reaches an output from each input at most, so the sum over outputs is the number of weights
-    np.testing.assert_array_equal(fan_out(layer), np.rint(sim.data[probe].sum(axis=1)))
+    np.testing.assert_array_equal(fan_out(edge), np.rint(sim.data[probe].sum(axis=1)))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,7 @@ def test_nengo_dl_counts_equal_nengos(small):
             spikes = sim.data[probes[layer.name]] > 0
             assert batch.spikes[layer.name][i] == spikes.sum()
             if above is not None:
-                assert batch.synops[layer.name][i] == (above[:-1].sum(axis=0) * fan_out(layer)).sum()
+                assert batch.synops[layer.name][i] == (above[:-1].sum(axis=0) * fan_out(layer.edges()[0])).sum()
             above, total = spikes, total + spikes.sum()
         assert total > 20  # the comparison says something
         np.testing.assert_allclose(batch.readout[i], sim.data[built.output], atol=1e-4)

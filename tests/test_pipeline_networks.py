@@ -10,7 +10,7 @@ import pytest
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.experiment import NetworkSettings, NeuronSettings
-from cotrain.pipeline.networks import NetworkSpec, build, decode, neurons_for, spec_for
+from cotrain.pipeline.networks import IMAGE, NetworkSpec, build, decode, neurons_for, spec_for
 
 LOCNET = NetworkSettings(name="locnet", filters=(3, 4), dense=(12, 6))
 CAE = NetworkSettings(name="cae", filters=(3, 4, 5), bottleneck_layers=1)
@@ -42,31 +42,36 @@ def run_nengo(built, image, n_steps):
 
 def reference_rates(spec, params, image):
     """The rectified linear network by loops over pixels, without any convolution library."""
-    x = np.asarray(image, dtype=np.float64)
+    outputs = {IMAGE: np.asarray(image, dtype=np.float64)}
     for layer in (*spec.layers, spec.readout):
-        kernel, bias = params[f"{layer.name}.kernel"].astype(np.float64), params[f"{layer.name}.bias"]
-        if layer.kind == "dense":
-            out = x.ravel() @ kernel
-        else:
-            out = np.zeros(layer.output_shape)
-            total = (layer.input_shape[0] - 1) // layer.stride * layer.stride + layer.kernel - layer.input_shape[0]
-            before = max(total, 0) // 2 if layer.padding == "same" else 0
-            for i, j in np.ndindex(*layer.input_shape[:2]):
-                for a, b in np.ndindex(layer.kernel, layer.kernel):
-                    if layer.kind == "conv_transpose":
-                        out[i * layer.stride + a, j * layer.stride + b] += x[i, j] @ kernel[a, b]
-                        continue
-                    (p, rest_p), (q, rest_q) = (
-                        divmod(i - a + before, layer.stride),
-                        divmod(j - b + before, layer.stride),
-                    )
-                    inside = 0 <= p < layer.output_shape[0] and 0 <= q < layer.output_shape[1]
-                    if inside and not rest_p and not rest_q:
-                        out[p, q] += x[i, j] @ kernel[a, b]
-        x = out + bias
-        if layer is not spec.readout:
-            x = np.maximum(x, 0)
+        x = np.zeros(layer.output_shape) + params[f"{layer.name}.bias"]
+        for edge in layer.edges():
+            x += reference_linear(edge, outputs[edge.source], params[edge.param].astype(np.float64))
+        outputs[layer.name] = x if layer is spec.readout else np.maximum(x, 0)
     return x
+
+
+def reference_linear(edge, x, kernel):
+    if edge.kind == "dense":
+        return (x.ravel() @ kernel).reshape(edge.output_shape)
+    above, below, left, right = edge.input.pad
+    x, out = np.pad(x, ((above, below), (left, right), (0, 0))), np.zeros(edge.output_shape)
+    (k, _), (stride, _) = edge.input.kernel, edge.input.stride
+    n_large = max(x.shape[0], out.shape[0])
+    total = (n_large - 1) // stride * stride + k - n_large
+    before = max(total, 0) // 2 if edge.input.padding == "same" else 0
+    for i, j in np.ndindex(*x.shape[:2]):
+        for a, b in np.ndindex(k, k):
+            if edge.kind == "conv_transpose":
+                p, q = i * stride + a - before, j * stride + b - before
+                if 0 <= p < out.shape[0] and 0 <= q < out.shape[1]:
+                    out[p, q] += x[i, j] @ kernel[a, b]
+                continue
+            (p, rest_p), (q, rest_q) = divmod(i - a + before, stride), divmod(j - b + before, stride)
+            inside = 0 <= p < out.shape[0] and 0 <= q < out.shape[1]
+            if inside and not rest_p and not rest_q:
+                out[p, q] += x[i, j] @ kernel[a, b]
+    return out
 
 
 def test_the_papers_networks_have_their_layers():
@@ -91,9 +96,8 @@ def test_pooling_halves_exactly_in_nengo_too(pool_kernel):
     settings = NetworkSettings(name="cae", filters=(2, 3), pool_kernel=pool_kernel, bottleneck_layers=1)
     spec = spec_for(settings, (6, 10))
     params = spec.init_params(0)
-    for layer in spec.layers:
-        transform = layer.transform(params[f"{layer.name}.kernel"])
-        assert transform.output_shape.shape == layer.output_shape
+    for edge in spec.edges():
+        assert edge.transform(params[edge.param]).output_shape.shape == edge.output_shape
 
 
 @pytest.mark.parametrize("shape", [(10, 16), (8, 18)])
@@ -227,7 +231,7 @@ def test_initial_parameters_depend_on_the_seed_alone_and_keep_activity_of_size_o
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not np.array_equal(first["conv1.kernel"], other["conv1.kernel"])
     for layer in spec.layers[1:]:  # enough values that their deviation is within 10 %
-        expected = np.sqrt(2 / layer.fan_in)
+        expected = np.sqrt(2 / layer.edges()[0].fan_in)
         assert abs(first[f"{layer.name}.kernel"].std() / expected - 1) < 0.1
 
 

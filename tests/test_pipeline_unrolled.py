@@ -10,6 +10,7 @@ from cotrain.pipeline.training.backend import Job, make_backend
 from cotrain.pipeline.training.scaling import TargetScaler
 from cotrain.pipeline.training.unrolled import layerwise
 from cotrain.pipeline.training.unrolled.trainer import TensorFlowBackend, forward, round_to_chip
+from graph_networks import GRAPHS
 
 IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
 NEURONS = [(kind, curve) for kind in ("rectified", "lif") for curve in ("loihi", "ideal")]
@@ -26,9 +27,9 @@ N_SAMPLES = 4
 
 
 def job_of(network="cae", phase="hybrid", kind="rectified", curve="loihi", **changes):
-    settings, shape = NETWORKS[network]
+    spec = GRAPHS[network] if network in GRAPHS else spec_for(*NETWORKS[network])
     neurons = NeuronSettings(kind=kind, rate_curve=curve, rate_scale_hz=250.0, smoothing=0.02)
-    job = Job(spec_for(settings, shape), neurons, IDENTITY, "mse", PHASES[phase])
+    job = Job(spec, neurons, IDENTITY, "mse", PHASES[phase])
     return job.with_settings(batch_size=N_SAMPLES, **changes)
 
 
@@ -141,7 +142,7 @@ def test_spikes_over_time_are_those_of_the_neuron_model(kind, curve):
 
 
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [*NETWORKS, *GRAPHS])
 @pytest.mark.parametrize(("kind", "curve"), [("rectified", "loihi"), ("lif", "ideal")])
 def test_outputs_and_gradients_equal_those_of_nengo_dl(network, phase, kind, curve):
     job = job_of(network, phase, kind, curve, rate_weight=0.1, rate_max_hz=20.0, rate_mean_weight=0.05)

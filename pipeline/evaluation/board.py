@@ -10,7 +10,7 @@ from cotrain.hardware.errors import InputError
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.evaluation.tally import predictions
 from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz, score
-from cotrain.pipeline.networks import NetworkSpec, decode
+from cotrain.pipeline.networks import IMAGE, NetworkSpec, decode
 from cotrain.pipeline.runs import artifacts
 
 MODEL = "loihi-board"
@@ -110,18 +110,17 @@ def _layers(checked, spec: NetworkSpec, n_steps: int, dt_s: float) -> list[dict[
     """Layers of the row, from the samples in which each was counted; none at all if one was never counted."""
     if any(name not in checked.spikes for name in (layer.name for layer in spec.layers)):
         return []
-    rows, arriving = [], 0.0
-    for i, layer in enumerate(spec.layers):
-        mean = checked.spikes[layer.name]  # per neuron and sample
-        spikes = float(mean.sum())
+    rows = []
+    for layer in spec.layers:
+        spikes = float(checked.spikes[layer.name].sum())  # per neuron, mean over samples
         rows.append({
             "name": layer.name,
             "neurons": layer.n_neurons,
-            "on_chip": i > 0,
+            "on_chip": layer.name not in spec.on_host,
             "spikes_per_inference": spikes,
             "mean_rate_hz": mean_rate_hz(spikes, layer.n_neurons, n_steps, dt_s),
-            "synops_per_inference": arriving,
+            "synops_per_inference": sum(
+                float(checked.spikes[edge.source] @ fan_out(edge)) for edge in layer.edges() if edge.source != IMAGE
+            ),
         })  # fmt: skip
-        if i + 1 < len(spec.layers):
-            arriving = float(mean @ fan_out(spec.layers[i + 1]))
     return rows

@@ -108,18 +108,18 @@ def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], ampli
     amplitude : float
         What makes one spike of an output 1.
     """
-    steps, total = 0, None
-    layers = {layer.name: layer for layer in spec.layers}
-    names = list(outputs)
+    steps = 0
     for name, values in outputs.items():
         spikes = np.rint(values * np.float32(amplitude)).astype(np.int32)
         batch.spikes[name] = spikes.sum(axis=(1, 2), dtype=np.int64)
         batch.neuron_spikes[name] = spikes.sum(axis=(0, 1), dtype=np.int64)
         steps = steps + spikes.sum(axis=(0, 2), dtype=np.int64)
-        if total is not None:
-            batch.synops[name] = total @ fan_out(layers[name])
-        if name != names[-1]:
+        on_chip = [edge for edge in spec.edges_from(name) if edge.target is not spec.readout]
+        if on_chip:
             total = spikes[:, :-1].sum(axis=1, dtype=np.int64)  # those of the last step arrive after it
+        for edge in on_chip:
+            arriving = batch.synops.get(edge.target.name, 0)
+            batch.synops[edge.target.name] = arriving + total @ fan_out(edge)
     batch.step_spikes = steps
 
 
@@ -201,9 +201,10 @@ class LoihiModel:
 
     def _take(self, batch: Batch, stats) -> None:
         names = list(self.built.layers)
+        on_host = self.spec.on_host
         batch.spikes = {name: stats.spikes[name] for name in names}
         batch.neuron_spikes = {name: stats.neuron_spikes[name] for name in names}
-        batch.synops = {name: stats.synops[name] for name in names[1:]}
+        batch.synops = {name: stats.synops[name] for name in names if name not in on_host}
         for label, n in stats.overflows.items():
             self.overflows[label] = self.overflows.get(label, 0) + int(n)
         self.input_spikes_max = max(self.input_spikes_max, int(stats.input_spikes_max))

@@ -127,7 +127,7 @@ class Tally:
         return {
             "name": layer.name,
             "neurons": layer.n_neurons,
-            "on_chip": layer is not self.spec.layers[0],
+            "on_chip": layer.name not in self.spec.on_host,
             "spikes_per_inference": spikes,
             "mean_rate_hz": mean_rate_hz(spikes, layer.n_neurons, self.n_steps, self.experiment.dt_s),
             "synops_per_inference": self.synops.get(layer.name, 0) / n,

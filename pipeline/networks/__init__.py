@@ -12,12 +12,13 @@ from typing import Tuple
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.networks import cae, locnet
 from cotrain.pipeline.networks.builder import BuiltNetwork, build, decode
-from cotrain.pipeline.networks.spec import Layer, NetworkSpec, Params
+from cotrain.pipeline.networks.spec import IMAGE, Edge, Input, Layer, NetworkSpec, Params
+from cotrain.pipeline.networks.stack import Stack
 from cotrain.pipeline.neurons.phases import PHASES, LayerNeurons, neurons_for
 
 __all__ = [
-    "NETWORKS", "PHASES", "BuiltNetwork", "Layer", "LayerNeurons", "NetworkSpec", "Params", "build", "decode",
-    "neurons_for", "spec_for",
+    "IMAGE", "NETWORKS", "PHASES", "BuiltNetwork", "Edge", "Input", "Layer", "LayerNeurons", "NetworkSpec", "Params",
+    "Stack", "build", "decode", "neurons_for", "spec_for",
 ]  # fmt: skip
 
 NETWORKS = {"locnet": locnet.spec, "cae": cae.spec}

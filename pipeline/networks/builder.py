@@ -8,7 +8,7 @@ from typing import Dict, Optional
 import nengo
 import numpy as np
 from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.pipeline.networks.spec import Layer, NetworkSpec, Params
+from cotrain.pipeline.networks.spec import IMAGE, Edge, Layer, NetworkSpec, Params
 from cotrain.pipeline.neurons.phases import LayerNeurons
 
 
@@ -70,12 +70,11 @@ def build(
     with nengo.Network(seed=seed, label=spec.name) as net:
         if loihi:
             import_nengo_loihi().add_params(net)
-        ones = _Ones()
-        image = nengo.Node(np.zeros(int(np.prod(spec.input_shape))), label="image")
-        source = image
+        image = nengo.Node(np.zeros(int(np.prod(spec.input_shape))), label=IMAGE)
+        host = _Host({IMAGE: image})
         for layer in spec.layers:
-            kernel, bias = params[f"{layer.name}.kernel"], params[f"{layer.name}.bias"]
-            own_bias = 0.0 if bias_nodes else np.tile(bias.astype(np.float64), layer.n_neurons // layer.units)
+            bias = params[f"{layer.name}.bias"]
+            own_bias = 0.0 if bias_nodes else _of_neurons(layer, bias.astype(np.float64))
             ensemble = nengo.Ensemble(
                 layer.n_neurons,
                 1,
@@ -85,20 +84,21 @@ def build(
                 bias=np.full(layer.n_neurons, neurons.rest) + neurons.gain * own_bias,
                 label=layer.name,
             )
-            connections[f"{layer.name}.kernel"] = nengo.Connection(
-                source,
-                ensemble.neurons,
-                transform=layer.transform(kernel),
-                synapse=None if source is image else synapse,
-                label=f"{layer.name}.kernel",
-            )
+            for edge in layer.edges():
+                connections[edge.param] = nengo.Connection(
+                    host.padded(edge) if edge.source == IMAGE else layers[edge.source].neurons,
+                    ensemble.neurons,
+                    transform=edge.transform(params[edge.param]),
+                    synapse=None if edge.source == IMAGE else synapse,
+                    label=edge.param,
+                )
             if bias_nodes:
-                connections[f"{layer.name}.bias"] = ones.connect(layer, bias, ensemble.neurons)
+                connections[f"{layer.name}.bias"] = host.bias(layer, bias, ensemble.neurons)
             layers[layer.name] = ensemble
-            source = ensemble.neurons
         if loihi:
-            net.config[layers[spec.layers[0].name]].on_chip = False
-        output = _readout(spec, params, source, ones, connections)
+            for name in spec.on_host:
+                net.config[layers[name]].on_chip = False
+        output = _readout(spec, params, layers, host, connections)
     return BuiltNetwork(spec, net, image, layers, output, connections)
 
 
@@ -121,35 +121,68 @@ def decode(spec: NetworkSpec, readout: np.ndarray, readout_steps: int = 1) -> np
     return mean.reshape((len(mean),) + (spec.output_shape[:2] if len(spec.output_shape) == 3 else spec.output_shape))
 
 
-def _readout(spec, params, source, ones, connections) -> nengo.Probe:
+def _readout(spec, params, layers, host, connections) -> nengo.Probe:
     layer = spec.readout
     node = nengo.Node(size_in=layer.n_neurons, label=layer.name)
-    if layer.kind == "conv":  # nengo-loihi sends spikes to the host through dense connections only
-        relay = nengo.Node(size_in=layer.n_inputs, label="spikes")
-        nengo.Connection(source, relay, synapse=None)
-        source = relay
-    connections[f"{layer.name}.kernel"] = nengo.Connection(
-        source,
-        node,
-        transform=layer.transform(params[f"{layer.name}.kernel"]),
-        synapse=None,
-        label=f"{layer.name}.kernel",
-    )
-    connections[f"{layer.name}.bias"] = ones.connect(layer, params[f"{layer.name}.bias"], node)
+    for edge in layer.edges():
+        source = host.nodes.get(edge.source)
+        if source is None:
+            source = layers[edge.source].neurons
+            if edge.kind != "dense":  # nengo-loihi sends spikes to the host through dense connections only
+                source = host.relay(edge.source, source)
+        connections[edge.param] = nengo.Connection(
+            source if edge.kind == "dense" else host.padded(edge),
+            node,
+            transform=edge.transform(params[edge.param]),
+            synapse=None,
+            label=edge.param,
+        )
+    connections[f"{layer.name}.bias"] = host.bias(layer, params[f"{layer.name}.bias"], node)
     return nengo.Probe(node, synapse=None, label="output")
 
 
-class _Ones:
-    """Constant nodes, one per height and width, from which biases come."""
+def _of_neurons(layer: Layer, bias: np.ndarray) -> np.ndarray:
+    """A bias for each neuron of a layer, (n_neurons,)."""
+    return bias.ravel() if layer.bias_per_neuron else np.tile(bias, layer.n_neurons // layer.units)
 
-    def __init__(self):
-        self.nodes = {}
 
-    def connect(self, layer: Layer, bias: np.ndarray, target) -> nengo.Connection:
-        space = layer.output_shape[:2] if len(layer.output_shape) == 3 else (1, 1)
-        if space not in self.nodes:
-            self.nodes[space] = nengo.Node(np.ones(int(np.prod(space))), label=f"ones {space[0]}x{space[1]}")
-        if len(layer.output_shape) == 3:
+class _Host:
+    """What the host holds besides neurons: relays of spikes, borders of zeros, constants from which biases come."""
+
+    def __init__(self, nodes: Dict[str, nengo.Node]):
+        self.nodes = nodes  # by the source that they hold
+        self.borders: Dict[tuple, nengo.Node] = {}
+        self.ones: Dict[tuple, nengo.Node] = {}
+
+    def relay(self, name: str, neurons) -> nengo.Node:
+        """A node that holds what `neurons` of the layer `name` send."""
+        node = nengo.Node(size_in=neurons.size_out, label="spikes")
+        nengo.Connection(neurons, node, synapse=None)
+        self.nodes[name] = node
+        return node
+
+    def padded(self, edge: Edge) -> nengo.Node:
+        """A node that holds the edge's source with its border of zeros."""
+        node = self.nodes[edge.source]
+        if not any(edge.input.pad):
+            return node
+        key = (edge.source, edge.input.pad)
+        if key not in self.borders:
+            numbers = np.arange(node.size_out).reshape(edge.input.shape)
+            above, below, left, right = edge.input.pad
+            inside = np.pad(numbers, ((above, below), (left, right), (0, 0)), constant_values=-1).ravel() >= 0
+            border = nengo.Node(size_in=edge.n_inputs, label=f"{edge.source} with a border")
+            nengo.Connection(node, border[np.flatnonzero(inside).tolist()], synapse=None)
+            self.borders[key] = border
+        return self.borders[key]
+
+    def bias(self, layer: Layer, bias: np.ndarray, target) -> nengo.Connection:
+        """The layer's biases from a node of ones: one node per height and width."""
+        shared = len(layer.output_shape) == 3 and not layer.bias_per_neuron
+        space = layer.output_shape[:2] if shared else (1, 1)
+        if space not in self.ones:
+            self.ones[space] = nengo.Node(np.ones(int(np.prod(space))), label=f"ones {space[0]}x{space[1]}")
+        if shared:
             transform = nengo.Convolution(
                 layer.units,
                 space + (1,),
@@ -158,7 +191,5 @@ class _Ones:
                 init=bias.reshape(1, 1, 1, layer.units),
             )
         else:
-            transform = nengo.Dense((layer.units, 1), init=bias.reshape(layer.units, 1))
-        return nengo.Connection(
-            self.nodes[space], target, transform=transform, synapse=None, label=f"{layer.name}.bias"
-        )
+            transform = nengo.Dense((bias.size, 1), init=bias.reshape(bias.size, 1))
+        return nengo.Connection(self.ones[space], target, transform=transform, synapse=None, label=f"{layer.name}.bias")

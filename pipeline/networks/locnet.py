@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from cotrain.pipeline.networks.spec import NetworkSpec, Stack
+from cotrain.pipeline.networks.spec import NetworkSpec
+from cotrain.pipeline.networks.stack import Stack
 
 
 def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:

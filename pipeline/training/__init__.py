@@ -73,7 +73,7 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
     from cotrain.pipeline.training.losses import LOSSES
 
     spec = spec_for(experiment.network, dataset.input_shape)
-    task = "boxes" if spec.readout.kind == "dense" else "masks"
+    task = "boxes" if len(spec.output_shape) == 1 else "masks"
     if task != dataset.task:
         raise InputError(f"network.name {spec.name} predicts {task}; data.name {dataset.name} has {dataset.task}")
     if experiment.train.loss not in LOSSES[task]:

@@ -59,11 +59,11 @@ class NengoDLBackend:
     def params(self) -> Params:
         names = list(self.built.connections)
         weights = self.sim.data.get_params(*((self.built.connections[n], "weights") for n in names))
-        layers = {layer.name: layer for layer in (*self.built.spec.layers, self.built.spec.readout)}
+        edges = {edge.param: edge for edge in self.built.spec.edges()}
+        shapes = self.built.spec.param_shapes()
         params = {}
         for name, value in zip(names, weights, strict=True):
-            layer, _, kind = name.partition(".")
-            value = value.reshape(-1) if kind == "bias" else layers[layer].kernel_of(value)
+            value = edges[name].kernel_of(value) if name in edges else value.reshape(shapes[name])
             params[name] = value.astype(np.float32)
         return params
 

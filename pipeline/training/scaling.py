@@ -41,16 +41,10 @@ class TargetScaler:
 
     def fold(self, params: Params) -> Params:
         """Parameters of the standardised network -> parameters that give targets as they are."""
-        return {
-            **params,
-            "readout.kernel": params["readout.kernel"] * self.deviation,
-            "readout.bias": params["readout.bias"] * self.deviation + self.mean,
-        }
+        kernels = {name: params[name] * self.deviation for name in params if name.startswith("readout.kernel")}
+        return {**params, **kernels, "readout.bias": params["readout.bias"] * self.deviation + self.mean}
 
     def unfold(self, params: Params) -> Params:
         """The inverse of `fold`."""
-        return {
-            **params,
-            "readout.kernel": params["readout.kernel"] / self.deviation,
-            "readout.bias": (params["readout.bias"] - self.mean) / self.deviation,
-        }
+        kernels = {name: params[name] / self.deviation for name in params if name.startswith("readout.kernel")}
+        return {**params, **kernels, "readout.bias": (params["readout.bias"] - self.mean) / self.deviation}

@@ -101,13 +101,14 @@ class HandWritten:
 
 
 def linear(layer, x, params):
-    kernel = params[f"{layer.name}.kernel"]
-    if layer.kind == "dense":
+    (edge,) = layer.edges()  # the networks here are chains
+    kernel = params[edge.param]
+    if edge.kind == "dense":
         return tf.reshape(x, (len(x), -1)) @ kernel
-    if layer.kind == "conv":
-        return tf.nn.conv2d(x, kernel, layer.stride, layer.padding.upper())
+    if edge.kind == "conv":
+        return tf.nn.conv2d(x, kernel, edge.input.stride, edge.input.padding.upper())
     return tf.nn.conv2d_transpose(
-        x, tf.transpose(kernel, (0, 1, 3, 2)), (len(x), *layer.output_shape), layer.stride, "VALID"
+        x, tf.transpose(kernel, (0, 1, 3, 2)), (len(x), *layer.output_shape), edge.input.stride, "VALID"
     )
 
 
@@ -131,13 +132,14 @@ def keras_model(job: Job):
     stack = [keras.Input(job.spec.input_shape)]
     for layer in (*job.spec.layers, job.spec.readout):
         activation = "relu" if layer is not job.spec.readout else None
-        if layer.kind == "dense":
-            if len(layer.input_shape) > 1:
+        entry = layer.inputs[0]
+        if entry.kind == "dense":
+            if len(entry.shape) > 1:
                 stack.append(keras.layers.Flatten())
             stack.append(keras.layers.Dense(layer.units, activation))
         else:
-            kind = {"conv": keras.layers.Conv2D, "conv_transpose": keras.layers.Conv2DTranspose}[layer.kind]
-            stack.append(kind(layer.units, layer.kernel, layer.stride, layer.padding, activation=activation))
+            kind = {"conv": keras.layers.Conv2D, "conv_transpose": keras.layers.Conv2DTranspose}[entry.kind]
+            stack.append(kind(layer.units, entry.kernel, entry.stride, entry.padding, activation=activation))
     stack.append(keras.layers.Flatten())
     model = keras.Sequential(stack)
     model.compile(keras.optimizers.legacy.Adam(), lambda y, p: task_loss(job.loss, p, y, job.scaler))

@@ -18,7 +18,9 @@ HOST_ASSUMPTION = (
 
 def macs(spec: NetworkSpec) -> dict[str, int]:
     """Multiply-accumulates of each layer, taps that fall outside of the image left out."""
-    return {layer.name: int(fan_out(layer).sum()) for layer in (*spec.layers, spec.readout)}
+    return {
+        layer.name: sum(int(fan_out(edge).sum()) for edge in layer.edges()) for layer in (*spec.layers, spec.readout)
+    }
 
 
 def activities(row: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]) -> list[energy.LayerActivity]:
@@ -29,7 +31,7 @@ def activities(row: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]) -
     cores : {layer: {"cores": int, "messages_per_spike": float}}
         From the placement; a layer that is not in it counts as one core.
     """
-    kinds = {layer.name: "dense" if layer.kind == "dense" else "convolution" for layer in spec.layers}
+    kinds = {layer.name: "dense" if len(layer.output_shape) == 1 else "convolution" for layer in spec.layers}
     found = []
     for layer in row["layers"]:
         place = cores.get(layer["name"], {})
@@ -62,8 +64,9 @@ def estimates(metrics: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]
                 "keras-spiking": energy.keras_spiking(found, n_steps).as_dict(),
                 "SANA-FE": energy.sana_fe(found, n_steps, chips=metrics.get("chips") or 1).as_dict(),
             }
-    first = spec.layers[0]
-    host = energy.dense_energy_j(work[first.name] + work[spec.readout.name], first.n_neurons, n_steps)
+    first = [layer for layer in spec.layers if layer.name in spec.on_host]
+    macs_on_host = sum(work[layer.name] for layer in (*first, spec.readout))
+    host = energy.dense_energy_j(macs_on_host, sum(layer.n_neurons for layer in first), n_steps)
     return {
         "estimate": True,
         "assumptions": [*energy.ASSUMPTIONS, MESSAGES_ASSUMPTION, HOST_ASSUMPTION],
@@ -118,7 +121,7 @@ def neurobench(
         Synapse memory of the placement, in bits.
     """
     n_steps, work = metrics["n_steps"], macs(spec)
-    on_host = work[spec.layers[0].name] + work[spec.readout.name]
+    on_host = sum(work[name] for name in (*spec.on_host, spec.readout.name))
     dense_ann = sum(work.values())
     result = {}
     for row in metrics["rows"]:
@@ -154,5 +157,5 @@ def _footprint(weights, chip_bits) -> int | None:
 def _zeros(weights) -> float | None:
     if weights is None:
         return None
-    kernels = [w for name, w in weights.items() if name.endswith(".kernel")]
+    kernels = [w for name, w in weights.items() if not name.endswith(".bias")]
     return float(sum(np.sum(k == 0) for k in kernels) / sum(k.size for k in kernels))

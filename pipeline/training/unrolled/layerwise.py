@@ -94,7 +94,7 @@ def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: in
         What comes in at each step, before the synapse's filter, (n_steps, n_samples, ...) in units of activation,
         float32 or bfloat16. (1, n_samples, ...): constant and not filtered.
     bias : tf.Tensor
-        float32, one value per entry of the last axis.
+        float32: one value per entry of the last axis, or one per neuron.
     weights : ndarray
         (2, n_steps) float32, for two weighted means over time.
 
@@ -143,7 +143,7 @@ def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: in
                 d_currents = tf.cast(d_bias, currents.dtype)[tf.newaxis]
             else:
                 d_currents = tf.reshape(_typed(d_currents, currents.dtype), currents.shape)
-            return d_currents, tf.reduce_sum(d_bias, axis=range(len(layer) - 1))
+            return d_currents, tf.reduce_sum(d_bias, axis=range(len(layer) - len(bias.shape)))
 
         return (_typed(outputs, currents.dtype, [n_steps, *layer]), means), gradient
 

@@ -23,7 +23,7 @@ GAMMA = 0.5  # where gamma starts: half of the neurons fire, a strong one near r
 MOMENTUM = 0.98  # of the running means, per step
 
 
-def initial(spec: NetworkSpec, params: Params) -> tuple[Params, Params]:
+def initial(spec: NetworkSpec) -> tuple[Params, Params]:
     """What training with normalisation has besides the parameters.
 
     Returns
@@ -35,7 +35,7 @@ def initial(spec: NetworkSpec, params: Params) -> tuple[Params, Params]:
     """
     gammas, statistics = {}, {}
     for layer in spec.layers:
-        like = np.zeros_like(params[f"{layer.name}.bias"])
+        like = np.zeros(layer.units, np.float32)
         gammas[f"{layer.name}.gamma"] = like + np.float32(GAMMA)
         statistics[f"{layer.name}.mean"] = like
         statistics[f"{layer.name}.variance"] = like + np.float32(1)
@@ -48,7 +48,8 @@ def fold(spec: NetworkSpec, trained: dict, statistics: dict) -> dict:
     for layer in spec.layers:
         name = layer.name
         factor = trained[f"{name}.gamma"] / (statistics[f"{name}.variance"] + EPSILON) ** 0.5
-        plain[f"{name}.kernel"] = trained[f"{name}.kernel"] * factor  # the last axis is the filter's
+        for edge in layer.edges():
+            plain[edge.param] = trained[edge.param] * factor  # the last axis is the filter's
         plain[f"{name}.bias"] = trained[f"{name}.bias"] - statistics[f"{name}.mean"] * factor
     return plain
 

@@ -9,7 +9,7 @@ once, and, where `precision` says so, bfloat16 for images, spikes and kernels. A
 from __future__ import annotations
 
 import numpy as np
-from cotrain.pipeline.networks import Params, neurons_for
+from cotrain.pipeline.networks import IMAGE, Params, neurons_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
 from cotrain.pipeline.training.losses import activity_penalty, penalty_of_sums, task_loss
@@ -27,7 +27,7 @@ class TensorFlowBackend:
         job.spec.check_params(params)
         self.statistics = {}  # of batch normalisation
         if job.batch_norm:
-            gammas, statistics = normalise.initial(job.spec, params)
+            gammas, statistics = normalise.initial(job.spec)
             params = {**params, **gammas}
             self.statistics = {name: tf.Variable(value, trainable=False) for name, value in statistics.items()}
         self.variables = {name: tf.Variable(params[name], name=name, dtype=tf.float32) for name in params}
@@ -123,8 +123,8 @@ def forward(job: Job, params: dict, images):
     if job.phase == "hybrid":
         last, activity = _spikes(job, params, images)
     else:
-        activity = [tf.cast(outputs, tf.float32) for outputs in _rates(job, params, images)[0]]
-        last = activity[-1]
+        last = {name: tf.cast(outputs, tf.float32) for name, outputs in _rates(job, params, images)[0].items()}
+        activity = list(last.values())
     return _readout(job, params, last), [tf.reshape(a, (images.shape[0], -1)) for a in activity]
 
 
@@ -134,20 +134,21 @@ def _outcome(job: Job, params: dict, images, norm: normalise.BatchNorm | None = 
         prediction, activity = forward(job, params, images)
         return prediction, activity_penalty(activity, job), tf.stack([tf.reduce_mean(a) for a in activity])
     outputs, sums = _rates(job, params, images, norm)
-    sizes = [a.shape.num_elements() for a in outputs]
-    prediction = _readout(job, params, tf.cast(outputs[-1], tf.float32))
+    sizes = [a.shape.num_elements() for a in outputs.values()]
+    last = {name: tf.cast(outputs[name], tf.float32) for name in job.spec.readout.sources}
+    prediction = _readout(job, params, last)
     return prediction, penalty_of_sums(sums, sizes, job), sums[:, 0] / tf.constant(sizes, tf.float32)
 
 
-def _readout(job: Job, params: dict, last):
-    """(n_samples, size)."""
+def _readout(job: Job, params: dict, outputs: dict):
+    """(n_samples, size), of the outputs of the layers that the readout listens to."""
     layer = job.spec.readout
-    prediction = _linear(layer, last, params, tf.float32) + params[f"{layer.name}.bias"]
-    return tf.reshape(prediction, (last.shape[0], -1))
+    prediction = _incoming(layer, outputs, params, tf.float32) + params[f"{layer.name}.bias"]
+    return tf.reshape(prediction, (prediction.shape[0], -1))
 
 
 def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | None = None):
-    """Activations of each layer, and for all layers (n_layers, 2) the sums of `layerwise.rates`.
+    """Activations {layer: (n_samples, ...)}, and for all layers (n_layers, 2) the sums of `layerwise.rates`.
 
     `norm` is the batch normalisation of a training step.
     """
@@ -155,32 +156,41 @@ def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | None = No
     low, high = (
         rate_hz / job.neurons.rate_scale_hz for rate_hz in (job.settings.rate_min_hz, job.settings.rate_max_hz)
     )
-    x, outputs, sums = images, [], []
+    outputs, sums = {IMAGE: images}, []
     for layer in job.spec.layers:
-        x = _linear(layer, x, params, dtype, _rounds(job, layer))
+        x, bias = _incoming(layer, outputs, params, dtype, _rounds(job, layer)), params[f"{layer.name}.bias"]
         x = norm(layer, x) if norm else x
-        x = tf.nn.bias_add(x, tf.cast(params[f"{layer.name}.bias"], dtype))
-        x, of_layer = layerwise.rates(model, c, x, low, high)
-        outputs.append(x)
+        x = x + tf.cast(bias, dtype) if layer.bias_per_neuron else tf.nn.bias_add(x, tf.cast(bias, dtype))
+        outputs[layer.name], of_layer = layerwise.rates(model, c, x, low, high)
         sums.append(of_layer)
+    del outputs[IMAGE]
     return outputs, tf.stack(sums)
 
 
 def _spikes(job: Job, params: dict, images):
-    """Mean output of the last layer over the readout's steps, and of all layers over the presentation."""
+    """{layer: mean outputs over the readout's steps}, and of all layers in a list over the presentation."""
     model, c, dtype = _neurons(job)
     weights = np.zeros((2, job.n_steps), np.float32)
     weights[0] = 1 / job.n_steps
     weights[1, -job.readout_steps :] = 1 / job.readout_steps
-    steps, activity = images[tf.newaxis], []  # (n_steps, n_samples, ...); the image is constant
+    steps, last, activity = {IMAGE: images[tf.newaxis]}, {}, []  # (n_steps, n_samples, ...); the image is constant
+    users = [edge.source for edge in job.spec.edges() if edge.target is not job.spec.readout]
     for layer in job.spec.layers:
-        n_steps, n_samples = steps.shape[:2]
-        flat = tf.reshape(steps, (n_steps * n_samples, *steps.shape[2:]))
-        currents = _linear(layer, flat, params, dtype, _rounds(job, layer))
-        currents = tf.reshape(currents, (n_steps, n_samples, *layer.output_shape))
-        steps, means = layerwise.spikes(model, c, currents, params[f"{layer.name}.bias"], job.n_steps, weights)
+        n_steps = steps[layer.sources[0]].shape[0]
+        flat = {name: tf.reshape(steps[name], (-1, *steps[name].shape[2:])) for name in layer.sources}
+        currents = _incoming(layer, flat, params, dtype, _rounds(job, layer))
+        currents = tf.reshape(currents, (n_steps, -1, *layer.output_shape))
+        bias = params[f"{layer.name}.bias"]
+        outputs, means = layerwise.spikes(model, c, currents, bias, job.n_steps, weights)
         activity.append(means[0])
-    return means[1], activity
+        last[layer.name] = means[1]
+        for edge in layer.edges():  # what nobody needs any more takes no memory
+            users.remove(edge.source)
+            if edge.source not in users:
+                steps.pop(edge.source, None)
+        if layer.name in users:
+            steps[layer.name] = outputs
+    return last, activity
 
 
 def _neurons(job: Job):
@@ -199,23 +209,35 @@ def _neurons(job: Job):
 
 def _rounds(job: Job, layer) -> bool:
     """Whether the layer's weights are rounded: all that are on the chip, when the job wants it."""
-    return job.settings.round_weights and layer is not job.spec.layers[0]
+    return job.settings.round_weights and layer.name not in job.spec.on_host
 
 
-def _linear(layer, x, params: dict, dtype, rounded: bool = False):
-    """The layer's kernel applied to inputs (n, ...) of its input shape, without the bias."""
-    kernel = params[f"{layer.name}.kernel"]
+def _incoming(layer, outputs: dict, params: dict, dtype, rounded: bool = False):
+    """The sum of the layer's linear maps, each of an output {source: (n, ...)}, without the bias."""
+    parts = [_linear(edge, outputs[edge.source], params[edge.param], dtype, rounded) for edge in layer.edges()]
+    return parts[0] if len(parts) == 1 else tf.add_n(parts)
+
+
+def _linear(edge, x, kernel, dtype, rounded: bool):
+    """An edge's kernel applied to inputs (n, ...) of its input shape."""
     if rounded:
         kernel = round_to_chip(kernel)
     kernel, x = tf.cast(kernel, dtype), tf.cast(x, dtype)
-    if layer.kind == "dense":
-        return tf.matmul(tf.reshape(x, (-1, layer.n_inputs)), kernel)
-    if layer.kind == "conv":
-        return tf.nn.conv2d(x, kernel, layer.stride, layer.padding.upper())
-    # kernel and stride are equal: each pixel becomes a block of its own, by a 1x1 convolution
-    size, units = layer.kernel, layer.units
-    blocks = tf.reshape(tf.transpose(kernel, (2, 0, 1, 3)), (1, 1, layer.input_shape[-1], size * size * units))
-    return tf.nn.depth_to_space(tf.nn.conv2d(x, blocks, 1, "VALID"), size)
+    if edge.kind == "dense":
+        return tf.reshape(tf.matmul(tf.reshape(x, (-1, edge.n_inputs)), kernel), (-1, *edge.output_shape))
+    if any(edge.input.pad):
+        above, below, left, right = edge.input.pad
+        x = tf.pad(x, ((0, 0), (above, below), (left, right), (0, 0)))
+    stride, padding = edge.input.stride, edge.input.padding.upper()
+    if edge.kind == "conv":
+        return tf.nn.conv2d(x, kernel, stride, padding)
+    if edge.input.kernel == stride and stride[0] == stride[1]:
+        # each pixel becomes a block of its own, by a 1x1 convolution
+        size, units = stride[0], edge.units
+        blocks = tf.reshape(tf.transpose(kernel, (2, 0, 1, 3)), (1, 1, edge.input_shape[-1], size * size * units))
+        return tf.nn.depth_to_space(tf.nn.conv2d(x, blocks, 1, "VALID"), size)
+    transposed = tf.transpose(kernel, (0, 1, 3, 2))
+    return tf.nn.conv2d_transpose(x, transposed, (x.shape[0], *edge.output_shape), stride, padding)
 
 
 def round_to_chip(kernel):
