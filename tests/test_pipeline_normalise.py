@@ -34,7 +34,7 @@ def test_folding_is_keras_batch_normalisation_after_the_layer(task):
     spec = spec_for(experiment_for(task).network, (8, 8))
     rng = np.random.default_rng(0)
     params = spec.init_params(1)
-    gammas, statistics = normalise.initial(spec, params)
+    gammas, statistics = normalise.initial(spec)
     gammas = {name: rng.uniform(0.2, 2, value.shape).astype(np.float32) for name, value in gammas.items()}
     statistics = {name: rng.uniform(0.2, 2, value.shape).astype(np.float32) for name, value in statistics.items()}
     params = {k: rng.normal(size=v.shape).astype(np.float32) if k.endswith("bias") else v for k, v in params.items()}
