@@ -62,6 +62,14 @@ def _arguments() -> argparse.ArgumentParser:
     verb.add_argument("--seeds", type=int, default=3, metavar="N", help="how many, the experiment's first (default: 3)")
     verb.add_argument("--models", help="comma-separated rows of the further seeds (default: all)")
 
+    verb = with_data(add("sweep", _sweep, "train with many settings, choose on the chip's integers"))
+    verb.add_argument("sweep", type=Path, metavar="SWEEP.toml")
+    verb.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders (default: runs)")
+    verb.add_argument("--workers", type=int, default=1, metavar="N", help="processes, or jobs of slurm (default: 1)")
+    verb.add_argument("--cluster", default="", metavar="ADDRESS|slurm", help="tcp://HOST:PORT of a Dask scheduler")
+    verb.add_argument("--force", action="store_true", help="delete the trials of another sweep of this name")
+    verb.add_argument("--json", type=Path, metavar="FILE", help="where the table goes as well")
+
     verb = with_settings(add("evaluate", _evaluate, "score models on a data set, without a run folder"))
     verb.add_argument("experiment")
     verb.add_argument("--split", choices=("test", "all"), default="test")
@@ -136,6 +144,16 @@ def _evaluate(arguments) -> int:
     run(
         _load(arguments, arguments.experiment), arguments.data, arguments.runs, arguments.split, _models(arguments),
         arguments.params, arguments.limit, arguments.json,
+    )  # fmt: skip
+    return 0
+
+
+def _sweep(arguments) -> int:
+    from cotrain.pipeline.commands.sweep import run
+
+    run(
+        arguments.sweep, arguments.runs, arguments.data, arguments.workers, arguments.cluster, arguments.json,
+        arguments.force,
     )  # fmt: skip
     return 0
 

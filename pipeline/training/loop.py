@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,20 @@ class Schedule:
     def n_batches(self, n_train: int) -> int:
         """Batches in an epoch."""
         return -(-min(self.settings.epoch_samples or n_train, n_train) // self.settings.batch_size)
+
+
+Watcher = Callable[[int, float], None]
+_WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Have every training in here call ``watcher(epoch, metric)`` after each epoch's checkpoint; it may raise."""
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,7 @@ def fit(
     settings, n_batches = schedule.settings, schedule.n_batches(len(train))
     logs = _TensorBoard(folder / artifacts.TENSORBOARD)
     progress = Progress("training", settings.epochs * n_batches, done=(len(history["epochs"]) - 1) * n_batches)
+    watcher = _WATCHER.get()
     seconds = []  # not part of the history, which is the same in every run
     try:
         for epoch in range(len(history["epochs"]), settings.epochs + 1):
@@ -132,6 +149,8 @@ def fit(
             logs.write(entry)
             progress.close()
             say(_line(history, schedule, seconds))
+            if watcher:
+                watcher(epoch, value)
     except KeyboardInterrupt:
         say(f"  stopped in epoch {len(history['epochs'])}; the same command goes on from there")
         raise

@@ -1,0 +1,47 @@
+"""``cotrain sweep``: many trainings of one experiment, chosen on the chip's integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cotrain.hardware import files
+
+
+def run(
+    path: Path,
+    runs: Path,
+    data: Path,
+    workers: int = 1,
+    cluster: str = "",
+    json_path: Path | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Run the sweep of file `path`, or what is left of it.
+
+    Parameters
+    ----------
+    workers : int
+        Processes of this machine, or jobs of a SLURM cluster. The result does not hang on their number.
+    cluster : str
+        "", "tcp://HOST:PORT" of a Dask scheduler, or "slurm".
+    json_path : Path, optional
+        Where the table goes besides the sweep's own folder.
+
+    Returns
+    -------
+    dict
+        See `sweeps.driver.run`.
+    """
+    from cotrain.pipeline.sweeps import driver, plan, sampling
+    from cotrain.pipeline.sweeps.workers import pool
+
+    read = plan.read(path)
+    sampling.import_optuna()  # before anything starts
+    with pool(workers, cluster, read.threads, read.slurm) as workers_there:
+        summary = driver.run(read, runs, data, workers_there, force=force, say=say)
+    if json_path is not None:
+        files.write_json(json_path, summary)
+    return summary

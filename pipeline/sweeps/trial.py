@@ -1,0 +1,238 @@
+"""One trial: the pipeline's own stages on one choice of settings, scored on the validation split."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cotrain.hardware import files
+from cotrain.hardware.errors import CotrainError, MisfitError
+from cotrain.pipeline import experiment as experiments
+from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.sweeps.sampling import COMPLETE, FAILED, MISFIT, PRUNED
+
+SCHEMA = 1
+LOG = "log.txt"
+RESULT = "trial.json"
+SCORES = "validation.json"
+
+
+class _Pruned(Exception):
+    """The training is given up."""
+
+
+class _Misfit(Exception):
+    """The network does not fit the board."""
+
+
+class _Late(Exception):
+    """The trial takes longer than it may."""
+
+
+def run_trial(task: dict[str, Any]) -> dict[str, Any]:
+    """Train, fine-tune and score one trial, and write its trial.json.
+
+    Runs in a worker, with everything that it needs in `task`; what it prints goes to log.txt in the trial's folder.
+
+    Parameters
+    ----------
+    task : dict
+        "number", "base", "overrides" and "params" of the trial; "models", the rows it is scored on; "objectives";
+        "sweep", the sweep's folder; "data"; "timeout_s"; "thresholds" (see `sampling.thresholds`).
+
+    Returns
+    -------
+    dict
+        What trial.json holds: "number", "state", "params", "values", "seconds", "curve" (validation metric by
+        epoch) and "error" of one that did not complete.
+    """
+    started = time.perf_counter()
+    folder = trial_folder(Path(task["sweep"]), task["number"])
+    result = {
+        "schema": SCHEMA, "number": task["number"], "state": COMPLETE, "params": task["params"], "values": {},
+        "seconds": 0.0, "sampler": task["sampler"],
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    with log(folder):
+        try:
+            result.update(_Trial(task, folder, started).run())
+        except _Pruned as stop:
+            result.update(state=PRUNED, error=str(stop))
+        except (_Misfit, MisfitError) as stop:
+            result.update(state=MISFIT, error=str(stop))
+        except (_Late, CotrainError) as error:
+            result.update(state=FAILED, error=str(error))
+        except Exception as error:  # a trial that raises is a trial that failed: the sweep goes on
+            traceback.print_exc()
+            result.update(state=FAILED, error=f"{type(error).__name__}: {error} (see {folder / LOG})")
+        finally:
+            _forget()
+    result["seconds"] = round(time.perf_counter() - started, 3)
+    if result["state"] == COMPLETE and "seconds" in task["objectives"]:
+        result["values"]["seconds"] = result["seconds"]
+    files.write_json(folder / RESULT, result)
+    return result
+
+
+def trial_folder(sweep: Path, number: int) -> Path:
+    """Where a trial's run folders and its trial.json lie."""
+    return sweep / "trials" / f"{number:04d}"
+
+
+class _Trial:
+    def __init__(self, task: dict[str, Any], folder: Path, started: float):
+        self.task, self.folder, self.started = task, folder, started
+        self.data, self.shared = Path(task["data"]), Path(task["sweep"]) / "shared"
+        self.experiment = experiments.load(task["base"], task["overrides"])
+        self.limits, self.best = task["thresholds"], float("-inf")
+
+    def run(self) -> dict[str, Any]:
+        kinds = {"hybrid" if model.endswith("hybrid") else "ann" for model in self.task["models"]} - {"constant"}
+        cores = self._fit()
+        self._stage("train")
+        facts: dict[str, Any] = {"curve": self._curve()}
+        if "hybrid" in kinds:
+            self._stage("finetune")
+        facts["values"] = self._score(cores)
+        return facts
+
+    def _fit(self) -> int:
+        """Cores that the network takes, before anything is trained: they hang on shapes alone."""
+        from cotrain import hardware
+        from cotrain.pipeline.evaluation.models import placed_network
+        from cotrain.pipeline.networks import spec_for
+
+        spec = spec_for(self.experiment.network, self._context("train").dataset.image_shape)
+        built = placed_network(self.experiment, spec, spec.init_params(self.experiment.seed))
+        report = hardware.check(built.net, board=self.experiment.quantize.board, precompute=False)
+        # how large weights get is not known yet, and the quantize stage looks at that
+        hard = [violation for violation in report.violations if violation.rule != "integer_range"]
+        if hard:
+            raise _Misfit(f"{len(hard)} limits of {self.experiment.quantize.board} are broken, the first: {hard[0]}")
+        return report.cores
+
+    def _context(self, stage: str):
+        from cotrain.pipeline.stages.runner import STAGES, Context
+
+        return Context(self.experiment, STAGES[stage], self.folder, self.data)
+
+    def _stage(self, name: str) -> None:
+        """Run a stage, or take it from the trial that had the same settings; see `share`."""
+        from cotrain.pipeline.stages import runner
+        from cotrain.pipeline.training.loop import watched
+
+        settings = self.experiment.resolved(*runner.STAGES[name].settings, *(("train",) if name == "finetune" else ()))
+        root = self.shared / artifacts.json_digest([name, settings, self.task["threads"]])[:16]
+        with _locked(root.with_suffix(".lock")):
+            for need in runner.STAGES[name].needs:
+                _bring(self.folder, root, self.experiment.name, need)
+            with watched(self._watch if name == "train" else self._hurry):
+                runner.run(name, self.experiment, root, self.data)
+        _bring(root, self.folder, self.experiment.name, name)
+        self._hurry(0, 0.0)
+
+    def _watch(self, epoch: int, value: float) -> None:
+        self._hurry(epoch, value)
+        self.best = max(self.best, value)
+        limit = self.limits[epoch] if epoch < len(self.limits) else None
+        if limit is not None and self.best < limit:
+            raise _Pruned(f"validation {self.best:.4f} after epoch {epoch}; half of the trials before had {limit:.4f}")
+
+    def _hurry(self, epoch: int, value: float) -> None:
+        seconds = time.perf_counter() - self.started
+        if self.task["timeout_s"] and seconds > self.task["timeout_s"]:
+            raise _Late(f"took more than timeout_s = {self.task['timeout_s']:g} s")
+
+    def _curve(self) -> list[float]:
+        history = self._context("finetune").read_json("train", artifacts.HISTORY)
+        return [entry["metric"] for entry in history["epochs"]]
+
+    def _score(self, cores: int) -> dict[str, float]:
+        from cotrain.pipeline.commands import evaluate
+
+        path = self.folder / SCORES
+        evaluate.run(
+            self.experiment, self.data, self.folder, "validation", tuple(self.task["models"]), "run", 0, path
+        )  # fmt: skip
+        metrics = files.read_json(path)
+        values = {}
+        rows = {row["model"]: row for row in metrics["rows"]}
+        for name in self.task["objectives"]:
+            model, _, key = name.rpartition(".")
+            if name == "cores":
+                values[name] = cores
+            elif name in ("energy_j", "time_s"):
+                values[name] = cost_of(self.experiment, rows["loihi-hybrid"], cores)[name]
+            elif name != "seconds":
+                values[name] = rows[model][key]
+        return values
+
+
+def cost_of(experiment: experiments.Experiment, row: dict[str, Any], cores: int) -> dict[str, float]:
+    """Estimated energy and time of an inference; see `hardware.estimate`."""
+    from cotrain.hardware.cost import estimate
+
+    counts = {"n_steps": experiment.finetune.n_steps, "cores": cores, "layers": row["layers"]}
+    found = estimate({**counts, "layers": [_counts(layer) for layer in row["layers"] if layer["on_chip"]]})
+    return {"energy_j": found["energy_j"]["total"]["value"], "time_s": found["time_s"]["total"]["value"]}
+
+
+def _counts(layer: dict[str, Any]) -> dict[str, Any]:
+    return {key: layer[key] for key in ("name", "neurons", "spikes_per_inference", "synops_per_inference")}
+
+
+def _bring(source: Path, target: Path, experiment: str, stage: str) -> None:
+    """Make a stage's run folder of `source` stand in `target` too; its files are linked where the disk allows it."""
+    old, new = source / experiment / stage, target / experiment / stage
+    if new.exists() or not old.exists():
+        return
+    part = new.with_name(f".{stage}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(old, part, copy_function=_link)
+    try:
+        part.rename(new)
+    except OSError:  # somebody was quicker
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait until nobody else works there; a dead process holds nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def log(folder: Path) -> Iterator[None]:
+    """Send what is printed to log.txt in a trial's folder."""
+    with (
+        (folder / LOG).open("a", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        yield
+
+
+def _forget() -> None:
+    """Free what a training leaves behind in a worker that goes on."""
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].keras.backend.clear_session()
+    gc.collect()

@@ -1,0 +1,271 @@
+"""Sweeps: what a file may say, what is chosen, and that nothing is lost or hangs on who runs it."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cotrain.hardware.errors import InputError, MissingError
+from cotrain.pipeline.sweeps import driver, page, sampling, trial
+from cotrain.pipeline.sweeps.plan import grid_order, grid_point, grid_size, read
+from cotrain.pipeline.sweeps.workers import Pool, pool
+
+HEAD = 'base = "demo-locnet"\n'
+SPACE = (
+    '[space]\n"train.learning_rate" = {low = 1e-4, high = 1e-2, log = true}\n"network.dense" = [[64, 32], [128, 64]]\n'
+)
+THREE = HEAD + "trials = 3\n[space]\n"
+GOALS = '[objectives]\n"ann.value" = "maximize"\n"cores" = "minimize"\n'
+
+
+def plan_of(tmp_path, text, name="mine.toml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return read(path)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (HEAD + "trails = 3\n" + SPACE + GOALS, ("unknown key 'trails'", "did you mean 'trials'")),
+        ("trials = 3\n" + SPACE + GOALS, ("base is missing",)),
+        (HEAD + "trials = 3\n" + GOALS, ("space is missing",)),
+        (HEAD + "trials = 3\n" + SPACE, ("objectives is missing",)),
+        ('base = "nonsense"\ntrials = 3\n' + SPACE + GOALS, ("unknown experiment 'nonsense'",)),
+        (HEAD + SPACE + GOALS, ("trials is missing",)),
+        (HEAD + "trials = 0\n" + SPACE + GOALS, ("trials is 0", "at least 1")),
+        (HEAD + "trials = true\n" + SPACE + GOALS, ("trials is True",)),
+        (HEAD + 'trials = 3\nsampler = "tep"\n' + SPACE + GOALS, ("sampler is 'tep'", "did you mean 'tpe'")),
+        (THREE + '"train.learning_rat" = [1e-3]\n' + GOALS, ("did you mean 'train.learning_rate'",)),
+        (THREE + '"train.learning_rate" = []\n' + GOALS, ("empty list",)),
+        (THREE + '"train.learning_rate" = {low = 2e-3, high = 1e-3}\n' + GOALS, ("low", "above high")),
+        (THREE + '"train.learning_rate" = {low = 1e-3, high = 1e-3}\n' + GOALS, ("empty range",)),
+        (THREE + '"train.learning_rate" = {low = nan, high = 1e-3}\n' + GOALS, ("are numbers",)),
+        (THREE + '"train.learning_rate" = {low = -1.0, high = 1e-3}\n' + GOALS, ("train.learning_rate",)),
+        (THREE + '"train.epochs" = {low = 1, high = 2.5}\n' + GOALS, ("whole number",)),
+        (THREE + '"neurons.kind" = ["lif", "lfi"]\n' + GOALS, ("neurons.kind", "lfi")),
+        (HEAD + "trials = 3\n" + SPACE + '[objectives]\n"ann.valeu" = "maximize"\n', ("did you mean 'ann.value'",)),
+        (HEAD + "trials = 3\n" + SPACE + '[objectives]\n"ann.value" = "up"\n', ('expected "maximize" or "minimize"',)),
+        (HEAD + 'sampler = "grid"\n' + SPACE + GOALS, ("a grid needs a list",)),
+        (HEAD + "trials = 3\n[set]\n" + '"train.epochs" = -3\n' + SPACE + GOALS, ("train.epochs is -3",)),
+        ("base = [", ("not valid TOML",)),
+    ],
+)  # fmt: skip
+def test_a_bad_file_is_one_line(tmp_path, text, words):
+    with pytest.raises(InputError) as caught:
+        plan_of(tmp_path, text)
+    assert "\n" not in str(caught.value) and all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_million_points_have_to_be_asked_for(tmp_path):
+    values = ", ".join(f"{i / 1e4:g}" for i in range(1, 101))
+    keys = "train.learning_rate", "finetune.learning_rate", "train.rate_weight"
+    axes = "".join(f'"{key}" = [{values}]\n' for key in keys)
+    text = HEAD + 'sampler = "grid"\n{}[space]\n' + axes + GOALS
+    with pytest.raises(InputError, match="the grid has 1,000,000 points; say how many"):
+        plan_of(tmp_path, text.format(""))
+    plan = plan_of(tmp_path, text.format("trials = 50\n"))
+    order = grid_order(plan)
+    assert len(set(order)) == 50 == plan.n_trials and max(order) < grid_size(plan.space) == 10**6
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(MissingError, match="cannot be read"):
+        read(tmp_path / "none.toml")
+
+
+def test_a_grid_is_every_combination_once(tmp_path):
+    space = '[space]\n"train.epochs" = {low = 1, high = 5, step = 2}\n"neurons.kind" = ["lif", "rectified"]\n'
+    plan = plan_of(tmp_path, HEAD + 'sampler = "grid"\n' + space + GOALS)
+    points = [tuple(grid_point(plan.space, i).values()) for i in range(plan.n_trials)]
+    assert points == [(e, kind) for e in (1, 3, 5) for kind in ("lif", "rectified")]
+
+
+def complete(number, value, cores, params, **more):
+    return {"number": number, "state": "complete", "params": params, "values": {"ann.value": value, "cores": cores},
+            "seconds": 1.0, "sampler": {}, **more}  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_what_is_chosen_hangs_on_earlier_trials_alone(tmp_path, sampler):
+    plan = plan_of(tmp_path, HEAD + f'trials = 8\nbatch = 4\nsampler = "{sampler}"\n' + SPACE + GOALS)
+    table = {}
+    for numbers in plan.in_batches():
+        chosen = sampling.choose(plan, numbers, table)
+        assert chosen == sampling.choose(plan, numbers, dict(reversed(table.items())))  # again, and in any order
+        for n in numbers:
+            params = chosen[n]["params"]
+            assert 1e-4 <= params["train.learning_rate"] <= 1e-2 and params["network.dense"] in ([64, 32], [128, 64])
+            value = -abs(math.log10(params["train.learning_rate"]) + 3)
+            table[n] = complete(n, value, params["network.dense"][0], params) | {"sampler": chosen[n]["sampler"]}
+    points = {json.dumps(trial["params"]) for trial in table.values()}
+    assert len(points) == 8 if sampler != "nsga2" else len(points) > 4  # children may be their parents
+
+
+def test_tpe_comes_nearer_than_chance(tmp_path):
+    space = '[space]\n"train.learning_rate" = {low = 1e-4, high = 1e-2, log = true}\n'
+    goal = '[objectives]\n"ann.value" = "maximize"\n'
+
+    def best(sampler):
+        plan = plan_of(tmp_path, HEAD + f'trials = 40\nbatch = 4\nsampler = "{sampler}"\n' + space + goal)
+        table = {}
+        for numbers in plan.in_batches():
+            for n, chosen in sampling.choose(plan, numbers, table).items():
+                distance = abs(math.log10(chosen["params"]["train.learning_rate"]) + 2.7)
+                table[n] = complete(n, -distance, 1, chosen["params"]) | {"sampler": chosen["sampler"]}
+        return np.mean([-table[n]["values"]["ann.value"] for n in range(20, 40)])
+
+    assert best("tpe") < best("random")
+
+
+def test_front_and_knee(tmp_path):
+    plan = plan_of(tmp_path, HEAD + "trials = 6\n" + SPACE + GOALS)
+    points = [(0.5, 10), (0.8, 12), (0.85, 40), (0.7, 13), (0.8, 12)]
+    trials = [complete(n, value, cores, {}) for n, (value, cores) in enumerate(points)]
+    trials.append({"number": 5, "state": "failed", "values": {}, "params": {}})
+    assert sampling.pareto(plan, trials) == [0, 1, 2, 4]  # equal ones are both there
+    assert page.knee(np.array([[0.5, -10], [0.8, -12], [0.85, -40]])) == 1
+    assert page.knee(np.array([[0.5, -10], [0.8, -12]])) is None
+
+
+def test_median_rule_by_hand(tmp_path):
+    plan = plan_of(tmp_path, HEAD + "trials = 6\n" + SPACE + GOALS)
+    curves = [
+        [0, 0.1, 0.2, 0.3, 0.5],
+        [0, 0.1, 0.2, 0.3, 0.2],
+        [0, 0, 0, 0.1, 0.4],
+        [0, 0, 0, 0.2, 0.2],
+        [0, 0, 0, 0.4],
+    ]
+    before = [complete(n, 0, 0, {}, curve=curve) for n, curve in enumerate(curves)]
+    # best so far after epoch 3: 0.3 0.3 0.1 0.2 0.4; epoch 4 has but four curves
+    assert sampling.thresholds(plan, before) == [None, None, None, 0.3, None]
+
+
+def test_a_pool_hands_exceptions_over():
+    def f(task):
+        return 1 / task["x"]
+
+    found = dict(Pool().map(f, [{"x": 2}, {"x": 0}]))
+    assert found[0] == 0.5 and isinstance(found[1], ZeroDivisionError)
+
+
+def test_a_scheduler_that_does_not_answer(monkeypatch):
+    monkeypatch.setattr("cotrain.pipeline.sweeps.workers.WAIT_S", 1)
+    with pytest.raises(InputError, match="no scheduler answers"), pool(2, "tcp://127.0.0.1:9"):
+        pass
+    with pytest.raises(InputError, match="expected tcp://HOST:PORT"), pool(2, "here:9"):
+        pass
+    with pytest.raises(InputError, match="--workers is 0"), pool(0):
+        pass
+
+
+SWEEP = """base = "demo-locnet"
+trials = 4
+batch = 2
+sampler = "random"
+[set]
+"train.epochs" = 1
+"train.backend" = "tensorflow"
+"data.n_groups" = 40
+"data.height" = 16
+"data.width" = 32
+"network.filters" = [4]
+"deploy.n_bootstrap" = 20
+"quantize.board" = "kapoho_bay"
+[space]
+"train.learning_rate" = {low = 1e-4, high = 1e-2, log = true}
+"network.dense" = [[8], [16], [52000]]
+[objectives]
+"ann.value" = "maximize"
+"cores" = "minimize"
+"""
+
+
+def table_of(summary):
+    return [{key: t[key] for key in ("number", "state", "params", "values")} for t in summary["trials"]]
+
+
+def cotrain(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "cotrain.pipeline", *map(str, arguments)], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "small.toml").write_text(SWEEP)
+    job = cotrain("sweep", folder / "small.toml", "--runs", folder / "runs", "--json", folder / "one.json")
+    output, _ = job.communicate(timeout=300)
+    assert job.returncode == 0, output
+    return folder, json.loads((folder / "one.json").read_text()), output
+
+
+def test_a_sweep_end_to_end(swept):
+    folder, summary, output = swept
+    states = [t["state"] for t in summary["trials"]]
+    assert len(states) == 4 and set(states) <= {"complete", "misfit"} and "complete" in states
+    for t in summary["trials"]:
+        assert (t["state"] == "misfit") == (t["params"]["network.dense"] == [52000])
+    by_number = {t["number"]: t for t in summary["trials"]}
+    for n in summary["pareto"]:
+        assert by_number[n]["values"]["cores"] >= 1 and 0 <= by_number[n]["values"]["ann.value"] <= 1
+        assert {row["model"] for row in summary["test"][str(n)]["rows"]} == {"ann"}
+    html = (folder / "runs" / "sweeps" / "small" / "sweep.html").read_text()
+    assert "trial 0" in html and "ann.value" in html
+    assert "the front has" in output.splitlines()[-4] or "the front has" in output
+
+
+def test_killed_and_resumed_on_two_workers_it_is_the_same_table(swept):
+    folder, summary, _ = swept
+    arguments = "sweep", folder / "small.toml", "--runs", folder / "runs2", "--json", folder / "two.json"
+    job = cotrain(*arguments, "--workers", 2, start_new_session=True)
+    done = folder / "runs2" / "sweeps" / "small" / "trials"
+    deadline = time.monotonic() + 240
+    while not list(done.glob("*/trial.json")) and time.monotonic() < deadline and job.poll() is None:
+        time.sleep(0.05)
+    os.kill(job.pid, signal.SIGKILL)  # the driver; its workers find out by themselves
+    job.communicate()
+    again = cotrain(*arguments, "--workers", 2)
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output
+    assert "going on with" in output
+    found = json.loads((folder / "two.json").read_text())
+    assert table_of(found) == table_of(summary) and found["pareto"] == summary["pareto"]
+    assert found["test"] == summary["test"]
+
+
+def test_another_sweep_of_the_same_name_is_refused(swept, tmp_path):
+    folder, *_ = swept
+    path = tmp_path / "small.toml"
+    path.write_text(SWEEP.replace("trials = 4", "trials = 4\nseed = 1"))
+    with pytest.raises(InputError, match="holds a sweep whose seed is not that of small.toml"):
+        driver.run(read(path), folder / "runs", Path("data"), Pool())
+
+
+def test_a_trial_that_raises_does_not_end_the_sweep(tmp_path, monkeypatch):
+    path = tmp_path / "small.toml"
+    path.write_text(SWEEP)
+    plan = read(path)
+
+    def run_trial(task):
+        if task["number"] == 1:
+            raise MemoryError
+        return complete(task["number"], 0.5, 3, task["params"]) | {"sampler": task["sampler"]}
+
+    monkeypatch.setattr(driver, "run_trial", run_trial)
+    monkeypatch.setattr(driver, "score_point", lambda task: {"rows": []})
+    said = []
+    summary = driver.run(plan, tmp_path / "runs", tmp_path, Pool(), say=said.append)
+    assert [t["state"] for t in summary["trials"]] == ["complete", "failed", "complete", "complete"]
+    assert any("worker died (MemoryError)" in line for line in said)
+    trial_1 = tmp_path / "runs" / "sweeps" / "small" / "trials" / "0001" / trial.RESULT
+    assert json.loads(trial_1.read_text())["worker"] is True  # so that the next call tries it again
