@@ -17,7 +17,8 @@ NETWORKS = sorted((ROOT / "pipeline" / "networks").rglob("*.py"))
 STAGES = [ROOT / "pipeline" / "stages" / f"{name}.py" for name in table.STAGES]
 TRAINING_PACKAGES = {"tensorflow", "tf_keras", "keras", "nengo_dl"}
 # Distributions whose package has another name
-PACKAGE_NAMES = {"pillow": "PIL", "nengo-dl": "nengo_dl", "nengo-loihi": "nengo_loihi", "tf-keras": "tf_keras"}
+PACKAGE_NAMES = {"pillow": "PIL", "nengo-dl": "nengo_dl", "nengo-loihi": "nengo_loihi", "tf-keras": "tf_keras",
+                 "dask-jobqueue": "dask_jobqueue"}  # fmt: skip
 NOT_PUBLISHED = {"nxsdk"}  # Intel's, on lab hosts only
 
 
@@ -88,7 +89,8 @@ def test_no_test_folder_shadows_a_package():
 
 def test_every_imported_distribution_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    lines = project["dependencies"] + project["optional-dependencies"]["sweep"]
+    declared = {re.match(r"[\w-]+", line)[0] for line in lines}
     declared = {PACKAGE_NAMES.get(name, name) for name in declared} | {"pipeline", "hardware"} | NOT_PUBLISHED
     used = set().union(*map(packages, [*HARDWARE, *PIPELINE]))
     assert used - set(sys.stdlib_module_names) - declared == set()

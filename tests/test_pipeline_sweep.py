@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError, MissingError
-from cotrain.pipeline.sweeps import driver, page, sampling, trial
+from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.sweeps import driver, page, sampling
 from cotrain.pipeline.sweeps.plan import grid_order, grid_point, grid_size, read
 from cotrain.pipeline.sweeps.workers import Pool, pool
 
@@ -267,5 +268,5 @@ def test_a_trial_that_raises_does_not_end_the_sweep(tmp_path, monkeypatch):
     summary = driver.run(plan, tmp_path / "runs", tmp_path, Pool(), say=said.append)
     assert [t["state"] for t in summary["trials"]] == ["complete", "failed", "complete", "complete"]
     assert any("worker died (MemoryError)" in line for line in said)
-    trial_1 = tmp_path / "runs" / "sweeps" / "small" / "trials" / "0001" / trial.RESULT
+    trial_1 = tmp_path / "runs" / "sweeps" / "small" / "trials" / "0001" / artifacts.TRIAL
     assert json.loads(trial_1.read_text())["worker"] is True  # so that the next call tries it again

@@ -38,6 +38,17 @@ BOARD = "board/board.json"  # what came back from the board, a row
 SEEDS = "seeds/seeds.json"  # what several seeds gave; their runs lie beside it
 # runs/
 SCRATCH = ".data"  # folder: synthetic data sets. No experiment can have this name
+# runs/sweeps/<sweep>/
+SWEEPS = "sweeps"
+SWEEP_PLAN = "plan.json"  # what its trials are a function of
+SWEEP_TABLE = "sweep.json"
+SWEEP_PAGE = "sweep.html"
+SWEEP_JOURNAL = "optuna.log"  # for Optuna's own tools
+SHARED = "shared"  # folder: stages that several trials have in common
+TRIALS = "trials"  # folder: one a trial, with run folders of its own
+TRIAL = "trial.json"
+TRIAL_LOG = "log.txt"
+TRIAL_SCORES = {split: f"{split}.json" for split in ("validation", "test")}
 # beside runs/
 BUNDLES = "submission"  # folder: what goes to the lab
 
@@ -62,6 +73,16 @@ def part_folder(folder: Path) -> Path:
 def old_folder(folder: Path) -> Path:
     """Where a result lies in the moment in which another one takes its place."""
     return folder.with_name(f"{folder.name}.old")
+
+
+def sweep_folder(runs: Path, sweep: str) -> Path:
+    """Where everything of a sweep lies."""
+    return runs / SWEEPS / sweep
+
+
+def trial_folder(sweep: Path, number: int) -> Path:
+    """Where a trial's run folders and its result lie."""
+    return sweep / TRIALS / f"{number:04d}"
 
 
 def board_file(runs: Path, experiment: str) -> Path:

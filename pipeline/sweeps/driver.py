@@ -12,21 +12,13 @@ from cotrain.hardware import files
 from cotrain.hardware.errors import CorruptError, CotrainError, InputError
 from cotrain.hardware.progress import duration
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.runs.folder import RunFolder
 from cotrain.pipeline.sweeps import page, sampling
 from cotrain.pipeline.sweeps.plan import Plan
-from cotrain.pipeline.sweeps.trial import RESULT, SCHEMA, run_trial, trial_folder
+from cotrain.pipeline.sweeps.trial import SCHEMA, run_trial
 from cotrain.pipeline.sweeps.workers import Pool
 
-PLAN = "plan.json"
-TABLE = "sweep.json"
-JOURNAL = "optuna.log"
-PAGE = "sweep.html"
 BROKEN = "worker"  # key of a trial that ended with its worker: it is tried again by the next call
-
-
-def folder_of(plan: Plan, runs: Path) -> Path:
-    """Where a sweep keeps its trials."""
-    return runs / "sweeps" / plan.name
 
 
 def run(
@@ -47,7 +39,7 @@ def run(
     InputError
         The folder holds another sweep's trials.
     """
-    folder = folder_of(plan, runs).resolve()
+    folder = artifacts.sweep_folder(runs, plan.name).resolve()
     _claim(folder, plan, force)
     table = _finished(folder, plan, say)
     seconds: list[float] = []
@@ -73,12 +65,12 @@ def run(
     summary = _write(folder, plan, table, tests)
     _journal(folder, plan, trials)
     say(_verdict(plan, summary))
-    say(f"sweep {plan.name}: {folder / PAGE}")
+    say(f"sweep {plan.name}: {folder / artifacts.SWEEP_PAGE}")
     return summary
 
 
 def _claim(folder: Path, plan: Plan, force: bool) -> None:
-    path, facts = folder / PLAN, plan.facts()
+    path, facts = folder / artifacts.SWEEP_PLAN, plan.facts()
     if path.is_file():
         old = files.read_json(path)
         changed = [key for key in facts if not isinstance(old, dict) or old.get(key) != facts[key]]
@@ -96,7 +88,7 @@ def _finished(folder: Path, plan: Plan, say) -> dict[int, dict[str, Any]]:
     """Trials of an earlier call, by number; those that died with their worker are left out."""
     table, again = {}, []
     for n in range(plan.n_trials):
-        path = trial_folder(folder, n) / RESULT
+        path = artifacts.trial_folder(folder, n) / artifacts.TRIAL
         if not path.is_file():
             continue
         try:
@@ -136,7 +128,7 @@ def _lost(folder: Path, task: dict[str, Any], error: Exception) -> dict[str, Any
         "seconds": 0.0, "sampler": task["sampler"], BROKEN: True,
         "error": f"its worker died ({type(error).__name__}); it is tried again when the sweep is called again",
     }  # fmt: skip
-    files.write_json(trial_folder(folder, task["number"]) / RESULT, trial)
+    files.write_json(artifacts.trial_folder(folder, task["number"]) / artifacts.TRIAL, trial)
     return trial
 
 
@@ -155,8 +147,8 @@ def _write(folder: Path, plan: Plan, table: dict[int, dict], tests: dict[int, di
         "pareto": sampling.pareto(plan, trials),
         "test": {str(n): rows for n, rows in tests.items()},
     }
-    files.write_json(folder / TABLE, summary)
-    files.write_bytes(folder / PAGE, page.render(plan, summary, folder))
+    files.write_json(folder / artifacts.SWEEP_TABLE, summary)
+    files.write_bytes(folder / artifacts.SWEEP_PAGE, page.render(plan, summary, folder))
     return summary
 
 
@@ -182,16 +174,20 @@ def score_point(task: dict[str, Any]) -> dict[str, Any]:
     from cotrain.pipeline.stages import runner
     from cotrain.pipeline.sweeps.trial import log
 
-    folder, data = trial_folder(Path(task["sweep"]), task["number"]), Path(task["data"])
+    folder, data = artifacts.trial_folder(Path(task["sweep"]), task["number"]), Path(task["data"])
     experiment = experiments.load(task["base"], task["overrides"])
     with log(folder):
-        if not artifacts.RunFolder(folder / experiment.name / "finetune", "finetune").finished():
-            path = folder / "test.json"  # ANNs alone have nothing to deploy
+        if not RunFolder(artifacts.stage_folder(folder, experiment.name, "finetune"), "finetune").finished():
+            path = folder / artifacts.TRIAL_SCORES["test"]  # ANNs alone have nothing to deploy
             evaluate.run(experiment, data, folder, "test", tuple(task["models"]), "run", 0, path)
             return {"rows": _short_rows(files.read_json(path))}
         runner.run("deploy", experiment, folder, data)
         runner.run("report", experiment, folder, data)
-    return {"rows": _short_rows(files.read_json(folder / experiment.name / "deploy" / artifacts.METRICS))}
+    return {
+        "rows": _short_rows(
+            files.read_json(artifacts.stage_folder(folder, experiment.name, "deploy") / artifacts.METRICS)
+        )
+    }
 
 
 def _short_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
@@ -202,8 +198,8 @@ def _short_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 def _journal(folder: Path, plan: Plan, trials: list[dict[str, Any]]) -> None:
     """The trials as Optuna's own tools read them."""
     optuna = sampling.import_optuna()
-    path = folder / JOURNAL
-    part = path.with_name(f".{JOURNAL}.part")
+    path = folder / artifacts.SWEEP_JOURNAL
+    part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     backend = optuna.storages.journal.JournalFileBackend(str(part))
     sampling.study_of(plan, trials, storage=optuna.storages.JournalStorage(backend))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from cotrain.pipeline.report import charts, html
 from cotrain.pipeline.report.blocks import Figure, Page, Section, Table, Text
+from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.sweeps import sampling
 from cotrain.pipeline.sweeps.plan import Plan
 
@@ -202,9 +203,9 @@ def _with_links(found: bytes, summary, folder: Path) -> bytes:
     """Names of trials in tables become links to their reports."""
     text = found.decode()
     for t in summary["trials"]:
-        where = Path("trials") / f"{t['number']:04d}"
-        report = where / summary["base"] / "report" / "report.html"
-        target = report if (folder / report).is_file() else where / "log.txt"
+        where = artifacts.trial_folder(folder, t["number"])
+        report = artifacts.stage_folder(where, summary["base"], "report") / artifacts.REPORT["html"]
+        target = (report if report.is_file() else where / artifacts.TRIAL_LOG).relative_to(folder)
         name = f'<th scope="row">trial {t["number"]}</th>'
         text = text.replace(name, f'<th scope="row"><a href="{target}">trial {t["number"]}</a></th>')
     return text.encode()

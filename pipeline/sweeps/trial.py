@@ -21,9 +21,6 @@ from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.sweeps.sampling import COMPLETE, FAILED, MISFIT, PRUNED
 
 SCHEMA = 1
-LOG = "log.txt"
-RESULT = "trial.json"
-SCORES = "validation.json"
 
 
 class _Pruned(Exception):
@@ -56,7 +53,7 @@ def run_trial(task: dict[str, Any]) -> dict[str, Any]:
         epoch) and "error" of one that did not complete.
     """
     started = time.perf_counter()
-    folder = trial_folder(Path(task["sweep"]), task["number"])
+    folder = artifacts.trial_folder(Path(task["sweep"]), task["number"])
     result = {
         "schema": SCHEMA, "number": task["number"], "state": COMPLETE, "params": task["params"], "values": {},
         "seconds": 0.0, "sampler": task["sampler"],
@@ -73,25 +70,20 @@ def run_trial(task: dict[str, Any]) -> dict[str, Any]:
             result.update(state=FAILED, error=str(error))
         except Exception as error:  # a trial that raises is a trial that failed: the sweep goes on
             traceback.print_exc()
-            result.update(state=FAILED, error=f"{type(error).__name__}: {error} (see {folder / LOG})")
+            result.update(state=FAILED, error=f"{type(error).__name__}: {error} (see {folder / artifacts.TRIAL_LOG})")
         finally:
             _forget()
     result["seconds"] = round(time.perf_counter() - started, 3)
     if result["state"] == COMPLETE and "seconds" in task["objectives"]:
         result["values"]["seconds"] = result["seconds"]
-    files.write_json(folder / RESULT, result)
+    files.write_json(folder / artifacts.TRIAL, result)
     return result
-
-
-def trial_folder(sweep: Path, number: int) -> Path:
-    """Where a trial's run folders and its trial.json lie."""
-    return sweep / "trials" / f"{number:04d}"
 
 
 class _Trial:
     def __init__(self, task: dict[str, Any], folder: Path, started: float):
         self.task, self.folder, self.started = task, folder, started
-        self.data, self.shared = Path(task["data"]), Path(task["sweep"]) / "shared"
+        self.data, self.shared = Path(task["data"]), Path(task["sweep"]) / artifacts.SHARED
         self.experiment = experiments.load(task["base"], task["overrides"])
         self.limits, self.best = task["thresholds"], float("-inf")
 
@@ -153,13 +145,14 @@ class _Trial:
             raise _Late(f"took more than timeout_s = {self.task['timeout_s']:g} s")
 
     def _curve(self) -> list[float]:
-        history = self._context("finetune").read_json("train", artifacts.HISTORY)
+        folder = artifacts.stage_folder(self.folder, self.experiment.name, "train")
+        history = artifacts.read_json(folder / artifacts.HISTORY)
         return [entry["metric"] for entry in history["epochs"]]
 
     def _score(self, cores: int) -> dict[str, float]:
         from cotrain.pipeline.commands import evaluate
 
-        path = self.folder / SCORES
+        path = self.folder / artifacts.TRIAL_SCORES["validation"]
         evaluate.run(
             self.experiment, self.data, self.folder, "validation", tuple(self.task["models"]), "run", 0, path
         )  # fmt: skip
@@ -192,10 +185,11 @@ def _counts(layer: dict[str, Any]) -> dict[str, Any]:
 
 def _bring(source: Path, target: Path, experiment: str, stage: str) -> None:
     """Make a stage's run folder of `source` stand in `target` too; its files are linked where the disk allows it."""
-    old, new = source / experiment / stage, target / experiment / stage
+    old = artifacts.stage_folder(source, experiment, stage)
+    new = artifacts.stage_folder(target, experiment, stage)
     if new.exists() or not old.exists():
         return
-    part = new.with_name(f".{stage}.{os.getpid()}.part")
+    part = new.with_name(f".{stage}.{os.getpid()}.link")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(old, part, copy_function=_link)
     try:
@@ -224,7 +218,7 @@ def _locked(path: Path) -> Iterator[None]:
 def log(folder: Path) -> Iterator[None]:
     """Send what is printed to log.txt in a trial's folder."""
     with (
-        (folder / LOG).open("a", encoding="utf-8") as file,
+        (folder / artifacts.TRIAL_LOG).open("a", encoding="utf-8") as file,
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):

@@ -142,9 +142,9 @@ def _slurm(settings: dict[str, Any], workers: int, limits: dict[str, str]):
 
 def versions() -> dict[str, str]:
     """What results depend on, of the process that runs this."""
-    from cotrain.pipeline.runs import artifacts
+    from cotrain.pipeline.runs import record
 
-    return {"python": platform.python_version(), **artifacts.versions()}
+    return {"python": platform.python_version(), **record.versions()}
 
 
 def _same_versions(client, cluster: str) -> None:
