@@ -129,3 +129,14 @@ def test_the_command_refuses_a_folder_without_rows(tmp_path):
     command = [sys.executable, str(ROOT / "tools" / "silicon.py"), "--data", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and "rows.csv does not exist" in result.stderr
+
+
+def test_core_energy_agrees_with_sana_fe_where_its_networks_do_the_same():
+    """SANA-FE simulates message by message; its input spikes cost no soma, and it charges their messages."""
+    sana_fe = COMMITTED["sana_fe"]
+    for e in sana_fe["entries"]:
+        if e["row"].startswith("quartz") and e["term"] == "core_dynamic":
+            simulated = sana_fe["simulated"][e["row"]]
+            assert (simulated["spikes"], simulated["synops"]) == (6194, 230064)  # as in the row
+            assert e["ours"] == pytest.approx(e["sana_fe"], rel=0.02)
+    assert sana_fe["summary"]["time"]["sana_fe"]["median_error"] > sana_fe["summary"]["time"]["ours"]["median_error"]
