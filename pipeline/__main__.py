@@ -92,7 +92,8 @@ def _arguments() -> argparse.ArgumentParser:
     verb.add_argument("results", type=Path, nargs="?", help="folder of results that came back from the lab")
     verb.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders (default: runs)")
 
-    with_data(add("data", _data, "download and verify both public data sets"))
+    verb = with_data(add("data", _data, "download and verify public data sets"))
+    verb.add_argument("names", nargs="*", metavar="NAME", help="caltech101-airplanes, hippocampus, mnist, cifar10; all")
     return parser
 
 
@@ -177,9 +178,9 @@ def _verify(arguments) -> int:
 
 
 def _data(arguments) -> int:
-    from cotrain.pipeline.commands.data import main
+    from cotrain.pipeline.commands.data import choose, main
 
-    main(arguments.data)
+    main(arguments.data, choose(tuple(arguments.names)))
     return 0
 
 

@@ -1,20 +1,25 @@
 """Downloading against an HTTP server of our own that breaks off, lies, and knows nothing of ranges."""
 
+import gzip
 import hashlib
 import io
 import re
 import tarfile
 import threading
+import time
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
-from cotrain.hardware.errors import CorruptError, MissingError, OutputError
+from cotrain.hardware.errors import BusyError, CorruptError, MissingError, OutputError
 from cotrain.pipeline import datasets
 from cotrain.pipeline.__main__ import main as cotrain
 from cotrain.pipeline.commands import data as download
+from cotrain.pipeline.commands import fetching
 from cotrain.pipeline.datasets import synthetic
+from cotrain.pipeline.runs import lock
 
 
 class Server(ThreadingHTTPServer):
@@ -34,6 +39,18 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{name}"
 
 
+NONSENSE = {
+    "bad length": (200, {"Content-Length": "many"}),
+    "negative length": (200, {"Content-Length": "-5"}),
+    "huge length": (200, {"Content-Length": "999999999999"}),
+    "bad range": (206, {"Content-Range": "bytes one-two/three"}),
+    "range beyond": (416, {"Content-Range": "bytes */5"}),
+    "round and round": (302, {"Location": "http://127.0.0.1:PORT/caltech-101.zip"}),
+    "to a file": (302, {"Location": "file:///etc/passwd"}),
+    "to nowhere": (302, {"Location": "http://"}),
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
@@ -51,6 +68,25 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         data = server.files[name]
+        if fault in NONSENSE:
+            status, headers = NONSENSE[fault]
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value.replace("PORT", str(server.server_port)))
+            self.end_headers()
+            self.wfile.write(data[:10] if status < 300 else b"")
+            self.close_connection = True
+            return
+        if fault == "crawl":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            for k in range(20):
+                self.wfile.write(data[k : k + 1])
+                self.wfile.flush()
+                time.sleep(0.05)
+            self.close_connection = True
+            return
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and fault != "no range" else 0
         start = {"all": 0, "beyond": start + 7}.get(fault, start)
         if start >= len(data):
@@ -76,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(download, "RETRY_AFTER_S", (0.0, 0.0))
+    monkeypatch.setattr(fetching, "RETRY_AFTER_S", (0.0, 0.0))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -124,15 +160,19 @@ def archives(tmp_path_factory):
 def sources(server, archives):
     """The two sources, from our server."""
     server.files.update(archives)
-    return tuple(
-        replace(
-            source,
-            url=server.url(source.archive),
-            checksum=(source.checksum[0], hashlib.new(source.checksum[0], archives[source.archive]).hexdigest()),
-            n_files=n_files,
-        )
-        for source, n_files in zip(download.SOURCES, (6, 4), strict=True)
-    )
+    made = []
+    for name, n_files in (("caltech101-airplanes", 6), ("hippocampus", 4)):
+        source = download.SOURCES[name]
+        (archive,) = source.archives
+        data = archives[archive.name]
+        checksums = tuple((kind, hashlib.new(kind, data).hexdigest()) for kind, _ in archive.checksums)
+        archive = replace(archive, url=server.url(archive.name), checksums=checksums)
+        made.append(replace(source, archives=(archive,), n_files=n_files))
+    return tuple(made)
+
+
+def with_archive(source, **changes):
+    return replace(source, archives=(replace(source.archives[0], **changes),))
 
 
 def run(folder, sources):
@@ -206,9 +246,9 @@ def test_the_part_of_another_file_is_replaced(tmp_path, sources, server):
 
 def test_wrong_checksum_removes_the_file_and_unpacks_nothing(tmp_path, sources, server):
     server.files["caltech-101.zip"] += b"x"
-    with pytest.raises(CorruptError, match=f"sha256 [0-9a-f]{{64}}, expected {sources[0].checksum[1]}"):
+    with pytest.raises(CorruptError, match=f"sha256 [0-9a-f]{{64}}, expected {sources[0].archives[0].checksums[0][1]}"):
         run(tmp_path, sources[:1])
-    assert [p.name for p in tmp_path.rglob("*")] == [".download"]
+    assert list(tmp_path.rglob("*")) == []
     assert server.ranges == [None]
 
 
@@ -216,7 +256,7 @@ def test_missing_file_and_unreachable_server(tmp_path, sources, server):
     server.files.clear()
     with pytest.raises(MissingError, match="404.*by hand.*sha256"):
         run(tmp_path, sources[:1])
-    nowhere = replace(sources[0], url="http://127.0.0.1:9/caltech-101.zip")  # the discard port: nobody listens
+    nowhere = with_archive(sources[0], url="http://127.0.0.1:9/caltech-101.zip")  # the discard port: nobody listens
     with pytest.raises(MissingError, match="cannot download .*refused"):
         run(tmp_path, (nowhere,))
 
@@ -252,7 +292,7 @@ def test_an_archive_with_another_layout_is_refused(tmp_path, sources):
 
 def test_an_archive_that_is_none_is_refused(tmp_path, sources, server):
     server.files["Task04_Hippocampus.tar"] = b"<html>"
-    source = replace(sources[1], checksum=("md5", hashlib.md5(b"<html>").hexdigest()))
+    source = with_archive(sources[1], checksums=(("md5", hashlib.md5(b"<html>").hexdigest()),))
     with pytest.raises(CorruptError, match="cannot be unpacked"):
         run(tmp_path, (source,))
 
@@ -265,13 +305,109 @@ def test_a_folder_that_cannot_be_written(tmp_path, sources):
 
 def test_the_verb_prints_one_line_for_an_error(tmp_path, monkeypatch, capsys, sources, server):
     server.files.clear()
-    monkeypatch.setattr(download, "SOURCES", sources)
+    monkeypatch.setattr(download, "SOURCES", dict(zip("ab", sources, strict=True)))
     assert cotrain(["data", "--data", str(tmp_path)]) == 2
     assert re.fullmatch(r"cotrain: .*404.*\n", capsys.readouterr().err)
 
 
 def test_published_addresses_and_checksums_are_as_documented():
     """As in the data sets' records; a digest has the length of its algorithm."""
-    for source in download.SOURCES:
-        assert source.url.startswith("https://")
-        assert len(source.checksum[1]) == hashlib.new(source.checksum[0]).digest_size * 2
+    for source in download.SOURCES.values():
+        for archive in source.archives:
+            assert archive.url.startswith("https://")
+            for algorithm, digest in archive.checksums:
+                assert len(digest) == hashlib.new(algorithm).digest_size * 2
+
+
+def test_digits_and_small_pictures_are_fetched_and_read(tmp_path, server):
+    rng = np.random.default_rng(0)
+    made = []
+    for part, n in (("train", 20), ("t10k", 10)):
+        for kind, shape in (("images-idx3", (n, 28, 28)), ("labels-idx1", (n,))):
+            head = bytes([0, 0, 8, len(shape)]) + b"".join(k.to_bytes(4, "big") for k in shape)
+            server.files[f"{part}-{kind}-ubyte.gz"] = gzip.compress(
+                head + rng.integers(0, 10, shape).astype(np.uint8).tobytes()
+            )
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as file:
+        for name in [
+            *(f"data_batch_{k}.bin" for k in range(1, 6)),
+            "test_batch.bin",
+            "readme.html",
+            "../data_batch_9.exe",
+        ]:
+            data = b"".join(bytes([k]) + rng.bytes(3072) for k in range(10))
+            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    server.files["cifar-10-binary.tar.gz"] = buffer.getvalue()
+    for name in ("mnist", "cifar10"):
+        source = download.SOURCES[name]
+        archives = []
+        for archive in source.archives:
+            data = server.files[archive.name]
+            archives.append(
+                replace(
+                    archive, url=server.url(archive.name), checksums=(("sha256", hashlib.sha256(data).hexdigest()),)
+                )
+            )
+        made.append(replace(source, archives=tuple(archives)))
+    run(tmp_path, tuple(made))
+    assert len(datasets.load("mnist", tmp_path)) == 30 and len(datasets.load("cifar10", tmp_path)) == 60
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cifar-10-batches-bin", "mnist"]
+
+
+def test_data_sets_are_named(tmp_path, capsys):
+    assert cotrain(["data", "mnits", "--data", str(tmp_path)]) == 2
+    assert "did you mean 'mnist'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "fault, text",
+    [
+        ("bad length", "announces a length of 'many'"),
+        ("negative length", "announces a length of '-5'"),
+        ("huge length", "announces 999,999,999,999 bytes, at most"),
+        ("bad range", "ended early"),
+        ("range beyond", "HTTP status 416"),
+        ("round and round", "redirect"),
+        ("to a file", "redirect|not allowed|unknown url"),
+        ("to nowhere", "redirect|unknown url|no host|302"),
+    ],
+)
+def test_a_server_that_talks_nonsense_is_given_up(tmp_path, sources, server, fault, text):
+    server.faults = [("cut", 1000), *[fault] * 40]
+    with pytest.raises(MissingError, match=text) as raised:
+        run(tmp_path, sources[:1])
+    assert "\n" not in str(raised.value) and len(server.faults) > 20
+
+
+def test_a_server_that_crawls_is_given_up(tmp_path, sources, server, monkeypatch):
+    monkeypatch.setattr(fetching, "SLOW_S", 0.2)
+    server.faults = ["crawl"] * 9
+    with pytest.raises(MissingError, match=r"bytes arrived in 0.2 s"):
+        run(tmp_path, sources[:1])
+
+
+def test_a_server_that_never_ends_is_given_up(tmp_path, sources, server, archives):
+    small = with_archive(sources[0], max_bytes=1000)
+    server.faults = ["no length"] * 9
+    with pytest.raises(MissingError, match="sends more than the 1,000 bytes"):
+        run(tmp_path, (small,))
+    assert (tmp_path / ".download/caltech-101.zip.part").stat().st_size < 10**6
+
+
+def test_two_at_once_do_not_collide(tmp_path, sources, server):
+    with lock.locked(tmp_path / download.ARCHIVES), pytest.raises(BusyError):
+        run(tmp_path, sources[:1])
+    run(tmp_path, sources[:1])
+    assert [p.name for p in tmp_path.iterdir()] == ["caltech-101"]
+
+
+def test_a_member_that_claims_gigabytes_is_not_unpacked(tmp_path, sources, server):
+    info = tarfile.TarInfo("Task04_Hippocampus/imagesTr/hippocampus_001.nii.gz")
+    info.size = 8 * 10**9
+    server.files["Task04_Hippocampus.tar"] = data = info.tobuf() + bytes(2048)
+    source = with_archive(sources[1], checksums=(("md5", hashlib.md5(data).hexdigest()),))
+    with pytest.raises(CorruptError, match="claims 8,000,000,000 bytes"):
+        run(tmp_path, (source,))
