@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.pipeline import experiment
 from cotrain.pipeline.__main__ import main
 from cotrain.pipeline.evaluation.evaluate import MODELS
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.folder import RunFolder
 from cotrain.pipeline.runs.lock import locked
+from cotrain.pipeline.stages.quantize import MODELS as MODELS_IN_INTEGERS
 from small_training import TINY
 
 EXPERIMENT = "demo-locnet"
@@ -91,6 +93,19 @@ def test_the_same_seed_gives_the_same_bytes(runs, tmp_path):
         )  # fmt: skip
         ours, theirs = (folder / EXPERIMENT / verb / artifacts.PARAMS for folder in (runs, tmp_path))
         assert ours.read_bytes() == theirs.read_bytes(), verb
+
+
+def test_quantize_builds_each_network_once(copy, monkeypatch):
+    """Placed, checked, compiled and its rounding measured: nengo_loihi splits every network that it builds first."""
+    split, seen = import_nengo_loihi("splitter").Split, []
+    begin = split.__init__
+    monkeypatch.setattr(
+        split, "__init__", lambda self, *args, **kw: (seen.append(args[0]), begin(self, *args, **kw))[1]
+    )
+    before = {p.name: p.read_bytes() for p in (copy / EXPERIMENT / "quantize").glob("*.npz")}
+    assert cotrain("quantize", EXPERIMENT, "--runs", copy, *TINY, "--force") == 0
+    assert len(seen) == len({id(net) for net in seen}) == len(MODELS_IN_INTEGERS) == 2
+    assert before == {p.name: p.read_bytes() for p in (copy / EXPERIMENT / "quantize").glob("*.npz")} != {}
 
 
 def contents(folder):

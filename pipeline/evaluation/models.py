@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import nengo
 import numpy as np
+from cotrain.hardware.placement.cores import Lowered
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
@@ -123,10 +124,13 @@ def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], ampli
     batch.step_spikes = steps
 
 
-def placed_network(experiment: Experiment, spec: NetworkSpec, params: Params, probes: bool = False) -> BuiltNetwork:
+def placed_network(
+    experiment: Experiment, spec: NetworkSpec, params: Params, probes: bool = False
+) -> tuple[BuiltNetwork, Lowered]:
     """The network as it goes to the chip, cut into blocks for the experiment's board.
 
-    `probes` adds one for the spikes of each layer.
+    `probes` adds one for the spikes of each layer. The second value is what `hardware` reads in the network's place:
+    nengo_loihi has built it once.
     """
     from cotrain import hardware
 
@@ -140,10 +144,10 @@ def placed_network(experiment: Experiment, spec: NetworkSpec, params: Params, pr
     )
     if probes:
         _spike_probes(built)
+    settings, lowered = experiment.quantize, hardware.lower(built.net, dt_s=experiment.dt_s)
     # neurons are compared one by one with NengoDL's, so they keep their order
-    settings = experiment.quantize
-    hardware.partition(built.net, board=settings.board, prefer=settings.prefer, layout="keep")
-    return built
+    hardware.partition(lowered, board=settings.board, prefer=settings.prefer, layout="keep")
+    return built, lowered
 
 
 def _spike_probes(built: BuiltNetwork) -> dict[str, nengo.Probe]:
@@ -169,13 +173,13 @@ class LoihiModel:
 
         self.spec, self.n_steps, self.size = spec, experiment.finetune.n_steps, experiment.deploy.batch_size
         self.counts = target == "emulator"  # the other one has no counters
-        self.built = placed_network(experiment, spec, params, probes=not self.counts)
+        self.built, lowered = placed_network(experiment, spec, params, probes=not self.counts)
         self.probes = {p.label: p for p in self.built.net.all_probes if p.label in self.built.layers}
         self.amplitude = experiment.dt_s * experiment.neurons.rate_scale_hz
         before = extra or {"overflows": {}, "input_spikes_max": 0 if self.counts else None}
         self.overflows: dict[str, int] = dict(before["overflows"])
         self.input_spikes_max: int | None = before["input_spikes_max"]
-        self.sim = hardware.Simulator(self.built.net, target=target, dt_s=experiment.dt_s, seed=experiment.seed)
+        self.sim = hardware.Simulator(lowered, target=target, seed=experiment.seed)
 
     def __enter__(self):
         return self
@@ -210,13 +214,13 @@ class LoihiModel:
         self.input_spikes_max = max(self.input_spikes_max, int(stats.input_spikes_max))
 
 
-def raster(experiment: Experiment, built: BuiltNetwork, image: np.ndarray) -> dict[str, np.ndarray]:
+def raster(experiment: Experiment, spec: NetworkSpec, params: Params, image: np.ndarray) -> dict[str, np.ndarray]:
     """The spikes of one inference on the emulator.
 
     Parameters
     ----------
-    built : BuiltNetwork
-        Placed, with a probe of each layer's spikes.
+    spec, params
+        The network, and what it is to have learned.
     image : (1, height, width, 1) float32
 
     Returns
@@ -226,7 +230,8 @@ def raster(experiment: Experiment, built: BuiltNetwork, image: np.ndarray) -> di
     """
     from cotrain import hardware
 
-    with hardware.Simulator(built.net, target="emulator", dt_s=experiment.dt_s, seed=experiment.seed) as sim:
+    built, lowered = placed_network(experiment, spec, params, probes=True)
+    with hardware.Simulator(lowered, target="emulator", seed=experiment.seed) as sim:
         out = sim.predict({built.image: flat(image)}, n_steps=experiment.finetune.n_steps)
     arrays = {}
     for probe in built.net.all_probes:

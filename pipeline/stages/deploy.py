@@ -5,7 +5,7 @@ from __future__ import annotations
 from cotrain.pipeline.commands.evaluate import describe
 from cotrain.pipeline.datasets.constant import constant_predictor
 from cotrain.pipeline.evaluation.evaluate import Kept, evaluate
-from cotrain.pipeline.evaluation.models import placed_network, raster
+from cotrain.pipeline.evaluation.models import raster
 from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.runs import artifacts
 
@@ -32,7 +32,6 @@ def run(context) -> None:
     context.write_npz(artifacts.RATES, result.rates)
     context.write_json(artifacts.TRAJECTORY, result.trajectory)
     if "loihi-hybrid" in experiment.deploy.models:
-        built = placed_network(experiment, spec, params["hybrid"], probes=True)
-        arrays = raster(experiment, built, scored.images[:1])
+        arrays = raster(experiment, spec, params["hybrid"], scored.images[:1])
         context.write_npz(artifacts.RASTER, {**arrays, "sample": scored.names[0]})
     context.write_json(artifacts.METRICS, result.metrics)

@@ -19,15 +19,14 @@ def run(context) -> None:
         A limit of the chip or board is broken; the table of violations is printed.
     """
     from cotrain import hardware
-    from cotrain.hardware.preflight.quantization import quantization_error
 
     experiment = context.experiment
     spec = spec_for(experiment.network, context.dataset.input_shape)
     errors = {}
     for model, kind in MODELS.items():
-        built = placed_network(experiment, spec, context.found.params[kind])
+        _, lowered = placed_network(experiment, spec, context.found.params[kind])
         # on the board spikes go in and out step by step
-        report = hardware.check(built.net, board=experiment.quantize.board, precompute=False)
+        report = hardware.check(lowered, board=experiment.quantize.board, precompute=False)
         if report.violations:
             print(report.table())
             raise MisfitError(
@@ -36,9 +35,9 @@ def run(context) -> None:
                 "or choose another board with --set quantize.board=NAME"
             )
         name = artifacts.program_file(model)
-        hardware.compile_network(built.net, dt_s=experiment.dt_s).save(context.out / name)
+        hardware.compile_network(lowered).save(context.out / name)
         context.add(name)
-        errors[model] = quantization_error(built.net)
+        errors[model] = hardware.quantization_error(lowered)
     print(f"  {report.cores} cores on {report.chips} chips (lower bound {report.lower_bound_cores} cores)")
     context.write_json(artifacts.PLACEMENT, report.to_json())
     context.write_json(artifacts.QUANTIZATION, errors)

@@ -24,7 +24,7 @@ def run(context) -> None:
     experiment, tune = context.experiment, context.experiment.finetune
     spec = spec_for(experiment.network, context.dataset.input_shape)
     params = context.found.params["hybrid"]
-    built = placed_network(experiment, spec, params)
+    built, _ = placed_network(experiment, spec, params)
     test = context.dataset.subset("test")
     n_samples = min(experiment.submission.n_samples, len(test))
     chosen = np.linspace(0, len(test) - 1, n_samples).round().astype(int)  # spread over the split
