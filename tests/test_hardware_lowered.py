@@ -161,24 +161,6 @@ def test_two_layers_of_one_label_and_decoded_ones_have_names_of_their_own():
 # --- the door
 
 
-def test_one_module_of_hardware_knows_nengo_loihi():
-    found = set()
-    for path in (ROOT / "hardware").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or "", *(alias.name for alias in node.names)]
-            elif isinstance(node, ast.Call):  # import_module, find_spec, ...
-                names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-            elif isinstance(node, ast.Attribute):
-                names = [node.attr]
-            if any(name.split(".")[0] in ("nengo_loihi", "import_nengo_loihi") for name in names):
-                found.add(str(path.relative_to(ROOT)))
-    assert found == {"hardware/builder/door.py"}
-
-
 def test_the_list_at_the_door_is_what_is_used():
     used = set()
     for path in (ROOT / "hardware").rglob("*.py"):

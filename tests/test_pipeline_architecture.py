@@ -68,6 +68,25 @@ def test_one_door_to_tensorflow():
         assert "pipeline.compat.import_nengo_dl" in imports(ROOT / path), path
 
 
+def test_one_door_to_nengo_loihi():
+    """The others ask for what they need by name: ``door.BlockShape``; ``door.NAMES`` lists all that is used."""
+    found = {str(path.relative_to(ROOT)) for path in HARDWARE if _names_nengo_loihi(path)}
+    assert found == {"hardware/builder/door.py"}
+
+
+def _names_nengo_loihi(path: Path) -> bool:
+    if any(name.split(".")[0] == "nengo_loihi" or name.endswith(".import_nengo_loihi") for name in imports(path)):
+        return True
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        given = [getattr(argument, "value", None) for argument in call.args]
+        loads = name in ("import_module", "find_spec", "__import__") and str(given[:1]).startswith("['nengo_loihi")
+        if name == "import_nengo_loihi" or loads:
+            return True
+    return False
+
+
 def test_no_stage_imports_another():
     names = {f"pipeline.stages.{path.stem}" for path in STAGES}
     assert len(names) >= 5
