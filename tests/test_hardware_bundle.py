@@ -96,7 +96,7 @@ def test_it_holds_what_the_lab_needs_and_nothing_else(bundle):
     ours = {m for m in modules if m.startswith("cotrain/pipeline/")}
     networks = {m for m in ours if m.startswith(("cotrain/pipeline/networks/", "cotrain/pipeline/neurons/"))}
     assert ours == networks | {"cotrain/pipeline/__init__.py"}
-    not_needed = ("placement/search", "preflight/rules", "chip/energy", "bundle/pack")
+    not_needed = ("placement/search", "preflight/rules", "cost/estimate", "bundle/pack")
     assert all((ROOT / "hardware" / f"{name}.py").is_file() for name in not_needed)
     assert not modules & {f"cotrain/hardware/{name}.py" for name in not_needed}
     for name in modules:

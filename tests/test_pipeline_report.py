@@ -9,9 +9,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import synthetic_run
+from cotrain.hardware.cost import measured
 from cotrain.hardware.errors import InputError, MissingError
 from cotrain.pipeline import report
-from cotrain.pipeline.networks import Layer, NetworkSpec
+from cotrain.pipeline.networks import Input, Layer, NetworkSpec
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.sections import placement, verdict
 from cotrain.pipeline.runs import artifacts
@@ -235,12 +236,18 @@ def test_paper_on_its_own_data():
 
 
 def test_energy_is_the_sum_of_its_parts_and_marked(run):
-    found = run.document["energy"]["models"]["loihi-hybrid"]["keras-spiking"]
     row = next(r for r in run.metrics["rows"] if r["model"] == "loihi-hybrid")
     chip = [layer for layer in row["layers"] if layer["on_chip"]]
-    synapses = 27.1e-12 * sum(layer["synops_per_inference"] for layer in chip)
-    neurons = 81e-12 * run.metrics["n_steps"] * sum(layer["neurons"] for layer in chip)
-    assert found["total_j"] == pytest.approx(synapses + neurons, rel=1e-9)
+    for found in run.document["energy"]["models"]["loihi-hybrid"].values():
+        neurons = 72.8e-12 * run.metrics["n_steps"] * sum(layer["neurons"] for layer in chip)
+        assert sum(layer["neurons_j"]["value"] for layer in found["layers"]) == pytest.approx(neurons, rel=1e-9)
+        spikes = 69.3e-12 * sum(layer["spikes_per_inference"] for layer in chip)
+        assert sum(layer["spikes_j"]["value"] for layer in found["layers"]) == pytest.approx(spikes, rel=1e-9)
+        parts = [found["energy_j"][term]["value"] for term in ("core_dynamic", "x86", "leakage")]
+        assert found["energy_j"]["total"]["value"] == pytest.approx(sum(parts), rel=1e-9)
+        assert found["energy_j"]["core_dynamic"]["value"] == pytest.approx(
+            sum(layer["total_j"]["value"] for layer in found["layers"]), rel=1e-9
+        )
     for table in run.page.tables:
         joules = any(re.search(r"\d [fpnµm]?J$", cell) for row in table["rows"][1:] for cell in row)
         heads = " ".join(table["rows"][0])
@@ -248,24 +255,60 @@ def test_energy_is_the_sum_of_its_parts_and_marked(run):
 
 
 def test_energy_over_steps_ends_at_the_estimate(run):
-    """Stopping early costs the neuron updates of the steps so far and a share of the spikes' energy."""
+    """Stopping early costs the updates and the time of the steps so far and a share of the spikes' energy."""
     found = run.document["trajectory"]["energy_j_estimate"]
-    estimate = run.document["energy"]["models"]["loihi-hybrid"]["SANA-FE"]
+    total = run.document["energy"]["models"]["loihi-hybrid"]["streamed"]["energy_j"]["total"]["value"]
     assert set(found) == {"loihi-converted", "loihi-hybrid"}
-    assert found["loihi-hybrid"][-1] == pytest.approx(estimate["total_j"])
+    assert found["loihi-hybrid"][-1] == pytest.approx(total)
     # the synthetic run spikes evenly, so half of the steps cost half
     half = run.document["trajectory"]["n_steps"].index(run.metrics["n_steps"] // 2)
-    assert found["loihi-hybrid"][half] == pytest.approx(estimate["total_j"] / 2)
+    assert found["loihi-hybrid"][half] == pytest.approx(total / 2)
+
+
+def test_the_decision_stands_on_the_first_screen(run):
+    """The chip's total with its range by way of the input, its host's share, and the ANN on CPU and GPU."""
+    rows = run.page.table("Energy and time of one inference")[1:]
+    found = run.document["energy"]
+    assert [row[0].partition(",")[0] for row in rows] == [
+        "loihi-hybrid on Loihi", "loihi-hybrid on Loihi", "the ANN on a CPU", "the ANN on a GPU",
+    ]  # fmt: skip
+    for row, way in zip(rows, ("streamed", "once"), strict=False):
+        e = found["models"]["loihi-hybrid"][way]
+        assert row[1].startswith(text.si(e["energy_j"]["total"]["value"], "J")) and " to " in row[1]
+        assert row[4] == e["limiter"]
+    assert rows[2][1] == text.si(found["ann"]["cpu_j"], "J")
+    captions = [table["caption"] for table in run.page.tables]
+    assert captions[1].startswith("Energy and time of one inference")  # right after the comparison
+
+
+def test_errors_against_measured_chips_stand_beside_the_estimate(run):
+    summary = measured.summary()["summary"]
+    worst = f"{100 * summary['core_dynamic']['worst_error']:.1f} %"
+    assert f"worst {worst}" in run.markdown and "Held against measured chips" in run.markdown
+    assert summary["total"]["worst_row"] in run.markdown
+
+
+def test_energy_over_steps_and_rates(run):
+    """Twice the rates cost more; half of the steps cost half where all is proportional, less so beside a fixed time."""
+    grid = run.document["energy"]["over_steps_and_rates"]["loihi-hybrid"]
+    total = run.document["energy"]["models"]["loihi-hybrid"]["streamed"]["energy_j"]["total"]["value"]
+    streamed, once = grid["total_j"]["streamed"], grid["total_j"]["once"]
+    at = grid["rate_factors"].index(1.0)
+    assert grid["n_steps"][-1] == run.metrics["n_steps"] and streamed[-1][at] == pytest.approx(total)
+    half = grid["n_steps"].index(run.metrics["n_steps"] // 2)
+    assert streamed[half][at] == pytest.approx(total / 2) and once[half][at] > once[-1][at] / 2
+    assert all(row == sorted(row) and row[0] < row[-1] for row in (*streamed, *once))
 
 
 def test_messages_of_a_placement_by_hand():
     """conv1 (pixels 4 by 4, 3 channels) to a convolution on two cores that both wait for 12 of its 16 pixels."""
     layers = [
-        Layer("conv1", "conv", 3, (4, 4, 1), (4, 4, 3)),
-        Layer("pool1", "conv", 8, (4, 4, 3), (2, 2, 8), stride=2),
-        Layer("dense1", "dense", 10, (2, 2, 8), (10,)),
+        Layer("conv1", 3, (4, 4, 3), (Input("image", "conv", (4, 4, 1)),)),
+        Layer("pool1", 8, (2, 2, 8), (Input("conv1", "conv", (4, 4, 3), stride=(2, 2)),)),
+        Layer("dense1", 10, (10,), (Input("pool1", "dense", (2, 2, 8)),)),
     ]
-    spec = NetworkSpec("any", (4, 4, 1), tuple(layers), Layer("readout", "dense", 4, (10,), (4,)))
+    readout = Layer("readout", 4, (4,), (Input("dense1", "dense", (10,)),))
+    spec = NetworkSpec("any", (4, 4, 1), tuple(layers), readout)
     cores = [{"layer": "pool1", "input_axons": 12}, {"layer": "pool1", "input_axons": 12}]
     cores += [{"layer": "dense1", "input_axons": 32}]
     found = placement.by_layer({"utilisation": {"cores": cores}}, spec)

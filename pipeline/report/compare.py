@@ -10,6 +10,7 @@ from cotrain.pipeline.report import html, markdown, tables, text
 from cotrain.pipeline.report.blocks import Page, Row, Section, Table, Text
 from cotrain.pipeline.report.figures import scores
 from cotrain.pipeline.report.page import subtitle
+from cotrain.pipeline.report.sections import costs
 from cotrain.pipeline.report.sections.verdict import metric_name, run_rows
 from cotrain.pipeline.runs import artifacts
 
@@ -110,9 +111,9 @@ def _scores(documents, protocol: str = "") -> Table:
 
 
 def _costs(documents) -> Table:
-    def energy(d, source):
-        found = d["energy"]["models"].get("loihi-hybrid", {}).get(source)
-        return text.NOTHING if found is None else text.si(found["total_j"], "J")
+    def estimated(d, way, kind, unit):
+        found = d["energy"]["models"].get("loihi-hybrid", {}).get(way)
+        return text.NOTHING if found is None else costs.spread(found[kind]["total"], unit)
 
     def of_chip(d, key, show):
         return show(run_rows(d["metrics"]).get("loihi-hybrid", {}).get(key))
@@ -125,8 +126,10 @@ def _costs(documents) -> Table:
         "mean rate (Hz)": lambda d: of_chip(d, "mean_rate_hz", text.rate),
         "spikes per inference": lambda d: of_chip(d, "spikes_per_inference", text.count),
         "synaptic operations per inference": lambda d: of_chip(d, "synops_per_inference", text.count),
-        "energy, estimate (keras-spiking)": lambda d: energy(d, "keras-spiking"),
-        "energy, estimate (SANA-FE)": lambda d: energy(d, "SANA-FE"),
+        "energy, estimate, input streamed": lambda d: estimated(d, "streamed", "energy_j", "J"),
+        "energy, estimate, input sent once": lambda d: estimated(d, "once", "energy_j", "J"),
+        "time, estimate, input streamed": lambda d: estimated(d, "streamed", "time_s", "s"),
+        "time, estimate, input sent once": lambda d: estimated(d, "once", "time_s", "s"),
         "ANN on a CPU, estimate": lambda d: text.si(d["energy"]["ann"]["cpu_j"], "J"),
     }
     rows = tuple((label, *(show(d) for d in documents)) for label, show in lines.items())

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 from cotrain.pipeline.report.load import Inputs
-from cotrain.pipeline.report.sections import energy as costs
+from cotrain.pipeline.report.sections import energy, neurobench, placement, verdict
 from cotrain.pipeline.report.sections import pictures as cases
-from cotrain.pipeline.report.sections import placement, verdict
 
 SCHEMA = 1
 
@@ -17,7 +16,6 @@ def build(inputs: Inputs) -> dict[str, Any]:
     """The JSON twin of the report. `metrics` is metrics.json, unchanged."""
     metrics = inputs.metrics
     places = placement.by_layer(inputs.placement, inputs.spec)
-    energy = costs.estimates(metrics, inputs.spec, places)
     document = {
         "schema": SCHEMA,
         "kind": "loihi-cotrain report",
@@ -32,13 +30,15 @@ def build(inputs: Inputs) -> dict[str, Any]:
         "rates": _rates(inputs),
         "trajectory": {
             **inputs.trajectory,
-            "energy_j_estimate": costs.over_steps(inputs.trajectory, metrics, energy),
+            "energy_j_estimate": energy.over_steps(inputs.trajectory, metrics, inputs.spec, places),
         },
         "cases": cases.choose(inputs.predictions),
         "placement": inputs.placement,
         "quantization": inputs.quantization,
-        "energy": energy,
-        "neurobench": costs.neurobench(metrics, inputs.spec, inputs.params, placement.synapse_bits(inputs.placement)),
+        "energy": energy.estimates(metrics, inputs.spec, places),
+        "neurobench": neurobench.neurobench(
+            metrics, inputs.spec, inputs.params, placement.synapse_bits(inputs.placement)
+        ),
         "stages": inputs.stages,
         "seeds": inputs.seeds,
         "reproduce": reproduce(inputs),

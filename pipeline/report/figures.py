@@ -9,7 +9,7 @@ from cotrain.pipeline.report import charts as svg
 from cotrain.pipeline.report import tables, text
 from cotrain.pipeline.report.blocks import Figure
 from cotrain.pipeline.report.charts import Series
-from cotrain.pipeline.report.sections.verdict import CHIP_FIRST, metric_name, run_rows
+from cotrain.pipeline.report.sections.verdict import metric_name, run_rows
 
 MARKS = {
     "constant": "cross",
@@ -181,9 +181,9 @@ def over_steps(document: dict[str, Any]) -> Figure | None:
         charts.append(chart(spikes, "spikes per inference", True))
     if energy:
         micro = {m: [1e6 * v for v in values] for m, values in energy.items()}
-        charts.append(chart(micro, "energy per inference (µJ, SANA-FE estimate)", True))
+        charts.append(chart(micro, "energy per inference (µJ, estimate)", True))
     caption = (
-        f"{name} if the presentation stops early, against steps, spikes and energy (estimate, SANA-FE's constants). "
+        f"{name} if the presentation stops early, against steps, spikes and energy (estimate, input streamed). "
         "Each mark is one number of steps; dotted: rows that know no time. Spikes in time are NengoDL's."
     )
     return Figure(caption, " ".join(alt for _, alt in charts), tuple(drawing for drawing, _ in charts), legend=legend)
@@ -210,23 +210,3 @@ def quantization(document: dict[str, Any]) -> Figure | None:
         drawings.append(svg.bars(names, groups, label, alts[-1]))
     legend = tuple((kind, f"{kind} network") for kind in found)
     return Figure("What the chip's integers cost, layer by layer.", " ".join(alts), tuple(drawings), legend=legend)
-
-
-def energy_split(document: dict[str, Any]) -> list[Figure]:
-    """Estimated joules by layer, split into synapses, neurons and messages, in both models."""
-    models = document["energy"]["models"]
-    model = next((m for m in CHIP_FIRST if m in models), None)
-    if model is None:
-        return []
-    drawings, alts = [], []
-    for source, estimate in models[model].items():
-        names = [layer["name"] for layer in estimate["layers"]]
-        parts = ("synapses", "neurons", "messages")
-        stacks = [[(p, 1e6 * layer[f"{p}_j"]) for p in parts] for layer in estimate["layers"]]
-        alt = f"Estimate after {source}, {text.si(estimate['total_j'], 'J')} in all: " + ", ".join(
-            f"{p} {text.si(estimate[f'{p}_j'], 'J')}" for p in parts
-        )
-        drawings.append(svg.bars(names, [(model, stacks)], f"µJ per inference, estimate ({source})", alt + "."))
-        alts.append(alt + ".")
-    legend = (("synapses", "synapses"), ("neurons", "neurons"), ("messages", "messages"))
-    return [Figure(f"Estimated energy of **{model}** by layer.", " ".join(alts), tuple(drawings), legend=legend)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cotrain.pipeline.report import figures, pictures, tables, text
-from cotrain.pipeline.report.blocks import Code, Figure, Heading, Items, Page, Row, Section, Text
+from cotrain.pipeline.report.blocks import Code, Figure, Heading, Page, Row, Section, Text
 from cotrain.pipeline.report.load import Inputs
-from cotrain.pipeline.report.sections import placement
+from cotrain.pipeline.report.sections import costs, placement
 from cotrain.pipeline.report.sections.pictures import CASES
 from cotrain.pipeline.report.sections.verdict import MODELS, metric_name
 
@@ -22,7 +22,7 @@ def build(document: dict[str, Any], inputs: Inputs) -> Page:
         Section("raster", "One inference, spike by spike", tuple(_raster(document, inputs))),
         Section("placement", "Placement on cores and chips", tuple(_placement(document))),
         Section("quantization", "Quantisation", tuple(_quantization(document))),
-        Section("energy", "Energy and latency (estimates)", tuple(_energy(document))),
+        Section("energy", "Energy and time (estimates)", tuple(_energy(document))),
         Section("data", "Data", tuple(_data(document))),
         Section("settings", "Settings, versions, how to reproduce", tuple(_settings(document))),
     )
@@ -55,6 +55,7 @@ def lead(document: dict[str, Any]) -> list:
     """The first screen: the verdict, the comparison, the chart."""
     blocks = [Text(sentence, "verdict") for sentence in document["verdict"][:1]]
     blocks.append(tables.comparison(document))
+    blocks += costs.lead(document)
     blocks += [Text(sentence) for sentence in document["verdict"][1:]]
     if document["paper"]:
         where = "the same data set" if document["paper"]["same_data"] else "another data set, so not comparable as such"
@@ -197,21 +198,14 @@ def _quantization(document):
 
 
 def _energy(document):
-    yield Text(
-        "**Everything in this section is an estimate** from published constants and the spikes counted above; nothing "
-        "was measured on a board. Dynamic energy only: on a real board idle power and the host often weigh more."
-    )
-    yield from figures.energy_split(document)
-    yield from tables.energy(document)
-    yield Text("Assumptions:")
-    yield Items(tuple(document["energy"]["assumptions"]))
+    yield from costs.blocks(document)
     yield tables.neurobench(document)
     yield Text(
         "NeuroBench's names and meaning: Footprint in bytes; sparsities are fractions of zeros; operations per sample, "
         "all steps together. Effective_MACs are the host's first layer and readout, zeros in the image counted.",
         "note",
     )
-    yield tables.constants(document)
+    yield costs.constants(document)
 
 
 def _data(document):

@@ -8,8 +8,6 @@ from cotrain.pipeline.report import text
 from cotrain.pipeline.report.blocks import Table, Text
 from cotrain.pipeline.report.sections.verdict import MODELS, metric_name, run_rows
 
-_PARTS = ("synapses", "neurons", "messages")
-
 
 def comparison(document: dict[str, Any]) -> Table:
     """The rows of metrics.json in their order, the paper's figures beside ours."""
@@ -264,42 +262,6 @@ def _asked_and_got(entry: dict[str, Any], key: str) -> str:
     return shown[0] if shown[0] == shown[1] else f"{shown[0]} → {shown[1]}"
 
 
-def energy(document: dict[str, Any]) -> list[Table]:
-    found, work = document["energy"], document["energy"]["ann"]
-    rows = []
-    for model, estimates in found["models"].items():
-        for source, e in estimates.items():
-            parts = [text.si(e[f"{p}_j"], "J") if e[f"{p}_j"] else "not modelled" for p in _PARTS]
-            latency = f"{text.si(e['latency_s'], 's')} ({_limit(e)})" if e["latency_s"] else "not modelled"
-            rows.append((f"{model}, {source}", text.si(e["total_j"], "J"), *parts, latency))
-    dash = (text.NOTHING,) * 4
-    rows.append(("host's share (first layer, readout) on a CPU", text.si(found["host"]["cpu_j"], "J"), *dash))
-    rows.append(("the ANN on a CPU", text.si(work["cpu_j"], "J"), *dash))
-    rows.append(("the ANN on a GPU, large batches", text.si(work["gpu_j"], "J"), *dash))
-    caption = (
-        f"Estimated energy and latency of one inference. The ANN needs {text.count(work['macs'])} multiply-accumulates."
-    )
-    columns = ("Model, constants", "Energy", "Synapses", "Neurons", "Messages", "Latency")
-    tables = [Table(caption, columns, tuple(rows))]
-    for model, estimates in found["models"].items():
-        parts = [(source, p) for source, e in estimates.items() for p in _PARTS if e[f"{p}_j"]]
-        names = [layer["name"] for layer in next(iter(estimates.values()))["layers"]]
-        lines = tuple(
-            (name, *(text.si(estimates[source]["layers"][i][f"{p}_j"], "J") for source, p in parts))
-            for i, name in enumerate(names)
-        )
-        columns = ("Layer", *(f"{source}: {p}" for source, p in parts))
-        tables.append(Table(f"Estimated energy of {model} by layer.", columns, lines))
-    return tables
-
-
-def _limit(estimate: dict[str, Any]) -> str:
-    """What sets the pace."""
-    return (
-        "limit: the board's step rate" if estimate["limited_by"] == "board" else f"limit: {estimate['slowest_layer']}"
-    )
-
-
 def neurobench(document: dict[str, Any]) -> Table:
     columns = (
         "Model",
@@ -318,17 +280,6 @@ def neurobench(document: dict[str, Any]) -> Table:
         ]
         rows.append((model, text.count(e["Footprint"]), *sparsity, *(text.count(operations[k]) for k in columns[4:])))
     return Table("NeuroBench's metrics.", columns, tuple(rows))
-
-
-def constants(document: dict[str, Any]) -> Table:
-    rows = tuple((c["name"], c["model"], f"{c['value']:.4g}", c["source"]) for c in document["energy"]["constants"])
-    return Table(
-        "Every constant of the estimates, in SI units.",
-        ("Constant", "Model", "Value", "Source"),
-        rows,
-        "llrl",
-        tall=True,
-    )
 
 
 def data(document: dict[str, Any]) -> list:

@@ -1,19 +1,29 @@
-"""Energy, latency and NeuroBench's counts of each model, from what the rows counted."""
+"""Energy and time of one inference: what the rows counted, as `hardware.estimate` takes it, and what comes of it.
+
+How input reaches the chip is decided at the board: spikes of the first layer, which runs on the host, are streamed at
+each step or sent once a sample (NengoLoihi's ``precompute``). Every row is estimated both ways.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from cotrain.hardware.chip import energy
+from cotrain.hardware.cost.counts import Counts, read
+from cotrain.hardware.cost.energy import dense_energy_j
+from cotrain.hardware.cost.estimate import constants, from_counts
+from cotrain.hardware.cost.measured import sentences, summary
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.networks import NetworkSpec
 from cotrain.pipeline.report.sections.placement import MESSAGES_ASSUMPTION
 
+WAYS = {"streamed": "input streamed at each step", "once": "input sent once a sample"}
+RATE_FACTORS = (0.25, 0.5, 1.0, 2.0)
 HOST_ASSUMPTION = (
     "Host: the first layer's multiply-accumulates once per image (its input does not change), its neurons at "
     "every step, and the linear readout once (it is applied to mean activities)."
 )
+X86_ASSUMPTION = "One x86 core a chip carries the spikes in and out (NengoLoihi's SNIPs)."
 
 
 def macs(spec: NetworkSpec) -> dict[str, int]:
@@ -23,139 +33,133 @@ def macs(spec: NetworkSpec) -> dict[str, int]:
     }
 
 
-def activities(row: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]) -> list[energy.LayerActivity]:
-    """A row's layers as `hardware.chip.energy` takes them.
+def counts(row: dict[str, Any], metrics: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]) -> Counts | None:
+    """What a row counted, as `hardware.estimate` takes it; None where no layer of it is on the chip.
 
     Parameters
     ----------
     cores : {layer: {"cores": int, "messages_per_spike": float}}
-        From the placement; a layer that is not in it counts as one core.
+        From the placement; of a layer that is not in it, cores and messages are not known.
     """
     kinds = {layer.name: "dense" if len(layer.output_shape) == 1 else "convolution" for layer in spec.layers}
-    found = []
+    layers, arriving = [], 0.0
     for layer in row["layers"]:
-        place = cores.get(layer["name"], {})
-        spikes = layer["spikes_per_inference"]
+        spikes, place = layer["spikes_per_inference"], cores.get(layer["name"], {})
+        if not layer.get("on_chip", True):
+            arriving += spikes
+            continue
         per_spike = place.get("messages_per_spike")
-        found.append(
-            energy.LayerActivity(
-                layer["name"],
-                layer["neurons"],
-                spikes,
-                layer.get("synops_per_inference") or 0.0,
-                kinds.get(layer["name"], "convolution"),
-                layer.get("on_chip", True),
-                max(1, place.get("cores", 1)),
-                None if per_spike is None else spikes * per_spike,
-            )
-        )
-    return found
+        layers.append({
+            "name": layer["name"],
+            "neurons": layer["neurons"],
+            "cores": place.get("cores"),
+            "synapse": kinds.get(layer["name"]),
+            "spikes_per_inference": spikes,
+            "synops_per_inference": layer.get("synops_per_inference"),
+            "messages_per_inference": None if per_spike is None else spikes * per_spike,
+        })  # fmt: skip
+    if not layers:
+        return None
+    chips = metrics.get("chips")
+    return read({
+        "name": row["model"], "n_steps": metrics["n_steps"], "chips": chips, "cores": metrics.get("cores"),
+        "x86_in_use": chips, "input_spikes_per_inference": arriving, "layers": layers,
+    }, f"row {row['model']}")  # fmt: skip
 
 
 def estimates(metrics: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]) -> dict[str, Any]:
     """Everything that is said about energy. "estimate" is true at each level that holds joules."""
     n_steps, work = metrics["n_steps"], macs(spec)
     neurons = sum(layer.n_neurons for layer in spec.layers)
-    models = {}
+    models, over = {}, {}
     for row in metrics["rows"]:
         if row["model"].startswith("loihi") and not row.get("skipped") and row.get("layers"):
-            found = activities(row, spec, cores)
-            models[row["model"]] = {
-                "keras-spiking": energy.keras_spiking(found, n_steps).as_dict(),
-                "SANA-FE": energy.sana_fe(found, n_steps, chips=metrics.get("chips") or 1).as_dict(),
-            }
+            found = counts(row, metrics, spec, cores)
+            if found is not None:
+                models[row["model"]] = {
+                    way: {"estimate": True, **from_counts(replace(found, input=way))} for way in WAYS
+                }
+                over[row["model"]] = over_rates(found)
     first = [layer for layer in spec.layers if layer.name in spec.on_host]
     macs_on_host = sum(work[layer.name] for layer in (*first, spec.readout))
-    host = energy.dense_energy_j(macs_on_host, sum(layer.n_neurons for layer in first), n_steps)
+    host = dense_energy_j(macs_on_host, sum(layer.n_neurons for layer in first), n_steps)
+    assumptions = dict.fromkeys(said for ways in models.values() for e in ways.values() for said in e["assumptions"])
     return {
         "estimate": True,
-        "assumptions": [*energy.ASSUMPTIONS, MESSAGES_ASSUMPTION, HOST_ASSUMPTION],
+        "assumptions": [*assumptions, X86_ASSUMPTION, MESSAGES_ASSUMPTION, HOST_ASSUMPTION],
         "models": models,
+        "over_steps_and_rates": over,
         "host": {"estimate": True, "cpu_j": host["cpu"], "gpu_j": host["gpu"]},
         "ann": {
             "estimate": True,
             "macs": sum(work.values()),
-            **{f"{k}_j": v for k, v in energy.dense_energy_j(sum(work.values()), neurons).items()},
+            **{f"{k}_j": v for k, v in dense_energy_j(sum(work.values()), neurons).items()},
         },
         "macs_per_layer": work,
-        "constants": energy.sources(),
+        "measured": {"sentences": sentences(), **summary()},
+        "constants": constants(),
     }
 
 
-def over_steps(trajectory: dict[str, Any], metrics: dict[str, Any], found: dict[str, Any]) -> dict[str, list[float]]:
-    """SANA-FE's joules of a presentation that stops early: {model: one value per step count}.
+def scaled(found: Counts, n_steps: int, activity: float) -> Counts:
+    """The same network over another number of steps, with `activity` times the spikes of an inference."""
 
-    Neuron updates grow with the steps, synapses and messages with the spikes so far. The emulator counts spikes per
-    presentation, so a Loihi row takes its course in time from the same network in NengoDL.
+    def times(value):
+        return None if value is None else value * activity
+
+    layers = tuple(
+        replace(
+            layer,
+            spikes_per_inference=times(layer.spikes_per_inference),
+            synops_per_inference=times(layer.synops_per_inference),
+            messages_per_inference=times(layer.messages_per_inference),
+        )
+        for layer in found.layers
+    )
+    arriving = times(found.input_spikes_per_inference)
+    return replace(found, n_steps=n_steps, layers=layers, input_spikes_per_inference=arriving)
+
+
+def over_rates(found: Counts) -> dict[str, Any]:
+    """Joules in all over steps and rates, both scaled: {way: one list a number of steps}."""
+    n_steps = sorted({max(1, round(found.n_steps * share)) for share in (0.25, 0.5, 0.75, 1.0)})
+    grid = {
+        way: [
+            [
+                from_counts(scaled(replace(found, input=way), n, rate * n / found.n_steps))["energy_j"]["total"][
+                    "value"
+                ]
+                for rate in RATE_FACTORS
+            ]
+            for n in n_steps
+        ]
+        for way in WAYS
+    }
+    return {"estimate": True, "n_steps": n_steps, "rate_factors": list(RATE_FACTORS), "total_j": grid}
+
+
+def over_steps(
+    trajectory: dict[str, Any], metrics: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]
+) -> dict[str, list[float]]:
+    """Joules in all of a presentation that stops early, input streamed: {model: one value per step count}.
+
+    The emulator counts spikes per presentation, so a Loihi row takes its course in time from the same network in
+    NengoDL.
     """
     result, counted = {}, trajectory.get("spikes") or {}
-    for model, estimates in found["models"].items():
-        estimate = estimates["SANA-FE"]
-        spikes = counted.get(model) or counted.get(model.removeprefix("loihi-"))
-        if not spikes or not spikes[-1]:
-            continue
-        n = trajectory["n_steps"]
-        last = n[-1]
-        activity = estimate["synapses_j"] + estimate["messages_j"]
-        result[model] = [
-            estimate["neurons_j"] * step / last + activity * now / spikes[-1]
-            for step, now in zip(n, spikes, strict=True)
-        ]
-    return result
-
-
-def neurobench(
-    metrics: dict[str, Any], spec: NetworkSpec, params: dict[str, dict[str, np.ndarray]], chip_bits: int | None
-) -> dict[str, Any]:
-    """NeuroBench's metrics under their own names, per model and per sample.
-
-    Footprint is in bytes; ConnectionSparsity and ActivationSparsity are fractions of zeros; SynapticOperations are per
-    sample, all steps together. Dense counts every connection at every step (the host's first layer and readout once).
-    Effective_MACs of spiking rows are the host's, zeros in the image counted; null for the ANN, whose zeros nobody
-    counted.
-
-    Parameters
-    ----------
-    params : {"ann" | "hybrid": parameters}
-    chip_bits : int or None
-        Synapse memory of the placement, in bits.
-    """
-    n_steps, work = metrics["n_steps"], macs(spec)
-    on_host = sum(work[name] for name in (*spec.on_host, spec.readout.name))
-    dense_ann = sum(work.values())
-    result = {}
     for row in metrics["rows"]:
         model = row["model"]
-        if row.get("skipped") or model == "constant":
+        spikes = counted.get(model) or counted.get(model.removeprefix("loihi-"))
+        if not model.startswith("loihi") or row.get("skipped") or not row.get("layers") or not spikes or not spikes[-1]:
             continue
-        weights = params.get("ann" if model in ("ann", "converted", "loihi-converted") else "hybrid")
-        spiking = model != "ann" and bool(row["layers"])  # a board may have counted no layer
-        entry = {
-            "Footprint": _footprint(weights, chip_bits if model.startswith("loihi") else None),
-            "ConnectionSparsity": _zeros(weights),
-            "ActivationSparsity": None,
-            "SynapticOperations": {"Dense": dense_ann, "Effective_MACs": None, "Effective_ACs": 0},
-        }
-        if spiking:
-            neurons = sum(layer["neurons"] for layer in row["layers"])
-            entry["ActivationSparsity"] = 1.0 - row["spikes_per_inference"] / (neurons * n_steps)
-            entry["SynapticOperations"] = {
-                "Dense": on_host + (dense_ann - on_host) * n_steps,
-                "Effective_MACs": on_host,
-                "Effective_ACs": row["synops_per_inference"],
-            }
-        result[model] = entry
+        found = counts(row, metrics, spec, cores)
+        if found is None:
+            continue
+        streamed = replace(found, input="streamed")
+        totals = [
+            from_counts(scaled(streamed, step, now / spikes[-1]))["energy_j"]["total"]["value"]
+            for step, now in zip(trajectory["n_steps"], spikes, strict=True)
+        ]
+        if all(total is not None for total in totals):
+            result[model] = totals
     return result
-
-
-def _footprint(weights, chip_bits) -> int | None:
-    if chip_bits is not None:
-        return (chip_bits + 7) // 8
-    return None if weights is None else int(sum(np.asarray(w).nbytes for w in weights.values()))
-
-
-def _zeros(weights) -> float | None:
-    if weights is None:
-        return None
-    kernels = [w for name, w in weights.items() if not name.endswith(".bias")]
-    return float(sum(np.sum(k == 0) for k in kernels) / sum(k.size for k in kernels))
