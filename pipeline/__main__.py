@@ -78,6 +78,19 @@ def _arguments() -> argparse.ArgumentParser:
     verb.add_argument("--limit", type=int, default=0, metavar="N", help="first N samples (default: all)")
     verb.add_argument("--json", type=Path, required=True, metavar="FILE", help="where metrics.json's twin goes")
 
+    verb = with_settings(add("explore", _explore, "steps x rate scale of a trained network, on the chip's integers"))
+    verb.add_argument("experiment")
+    verb.add_argument("--steps", default="", metavar="10,20,40",
+                      help="steps of a presentation (default: shares of finetune.n_steps)")  # fmt: skip
+    verb.add_argument("--rates", default="", metavar="100,200,400",
+                      help="rates of an activation of 1 in Hz (default: half, once, twice rate_scale_hz)")  # fmt: skip
+    verb.add_argument("--split", choices=("validation", "test", "all"), default="validation")
+    verb.add_argument("--params", choices=("pretrained", "run"), default="",
+                      help="default: the run's, if there is one, else the package's")  # fmt: skip
+    verb.add_argument("--limit", type=int, default=120, metavar="N",
+                      help="first N samples and the rest of their volume; 0: all (default: 120)")  # fmt: skip
+    verb.add_argument("--json", type=Path, required=True, metavar="FILE", help="result; the picture goes beside it")
+
     verb = add("check", _check, "preflight: does any nengo.Network fit the chip?")
     verb.add_argument("network", metavar="FILE.py:FUNCTION")
     verb.add_argument("--board", default="nahuku32")
@@ -155,6 +168,17 @@ def _sweep(arguments) -> int:
     run(
         arguments.sweep, arguments.runs, arguments.data, arguments.workers, arguments.cluster, arguments.json,
         arguments.force,
+    )  # fmt: skip
+    return 0
+
+
+def _explore(arguments) -> int:
+    from cotrain.pipeline.commands.explore import numbers, run
+
+    run(
+        _load(arguments, arguments.experiment), arguments.data, arguments.runs, arguments.json,
+        steps=numbers("--steps", arguments.steps, int), rates_hz=numbers("--rates", arguments.rates, float),
+        split=arguments.split, source=arguments.params, limit=arguments.limit,
     )  # fmt: skip
     return 0
 

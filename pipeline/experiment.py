@@ -118,7 +118,12 @@ class NetworkSettings:
     pool_kernel: int = setting(
         2, "of the convolutions of stride 2 in the place of pooling", unit="pixels", least=1, most=64
     )
-    bottleneck_layers: int = setting(2, "convolutions at the lowest resolution (cae)", least=1, most=32)
+    stem_kernel: int = setting(
+        0, "of a first convolution of stride 2 in the place of all at full resolution (locnet, unet); 0: none",
+        unit="pixels", least=0, most=64,
+    )  # fmt: skip
+    bottleneck_layers: int = setting(2, "convolutions at the lowest resolution (cae, unet)", least=1, most=32)
+    skips: bool = setting(True, "decoder layers also listen to the encoder's of their resolution (unet)")
 
 
 @settings
@@ -284,6 +289,10 @@ class DeploySettings:
     )
     models: tuple[str, ...] = setting(MODELS, "the rows that are run", choices=MODELS, shortest=1)
     limit: int = setting(0, "test samples that are scored; 0: all", unit="samples", least=0, most=10**9)
+    n_steps: int = setting(0, "of a presentation; 0: the fine-tuning's", least=0, most=100000)
+    readout_steps: int = setting(
+        0, "the last of the steps, which are read out; 0: the fine-tuning's share of them", least=0, most=100000
+    )
     batch_size: int = setting(64, "samples that are held in memory at once", unit="samples", least=1, most=65536)
     n_bootstrap: int = setting(2000, "resamples behind an interval", least=1, most=10**6)
 
@@ -318,6 +327,9 @@ class Experiment:
         _check_name(self.name)
         if not self.title.isprintable():
             raise InputError(f"title is {show(self.title)}; expected one line")
+        steps = self.deploy.n_steps or self.finetune.n_steps
+        if self.deploy.readout_steps > steps:
+            raise InputError(f"deploy.readout_steps is {self.deploy.readout_steps}; expected at most n_steps, {steps}")
         own = self.network.name == OWN_MODEL
         if own and not self.network.path:
             raise InputError(f'network.name is "{OWN_MODEL}" and network.path is empty; expected your model\'s file')
@@ -329,6 +341,25 @@ class Experiment:
         for key in ("height", "width", "channels"):
             if not own and getattr(self.data, key) == 0:
                 raise InputError(f"data.{key} is 0, which stands for a model's own; expected 1 or more")
+
+    def deployed(self) -> Experiment:
+        """As it is presented outside of training: ``finetune`` with the steps of ``deploy``, where those are others."""
+        tune, deploy = self.finetune, self.deploy
+        n_steps = deploy.n_steps or tune.n_steps
+        window = deploy.readout_steps or max(1, round(tune.readout_steps * n_steps / tune.n_steps))
+        if (n_steps, window) == (tune.n_steps, tune.readout_steps):
+            return self
+        return dataclasses.replace(self, finetune=dataclasses.replace(tune, n_steps=n_steps, readout_steps=window))
+
+    def steps_note(self) -> str:
+        """What a reader must know where it is presented otherwise than it was fine-tuned; else nothing."""
+        tune, shown = self.finetune, self.deployed().finetune
+        if shown is tune:
+            return ""
+        return (
+            f"{shown.n_steps} steps, the last {shown.readout_steps} read out (deploy.n_steps); fine-tuned for "
+            f"{tune.n_steps} and {tune.readout_steps}"
+        )
 
     def resolved(self, *sections: str) -> dict[str, Any]:
         """Settings as plain JSON values; with `sections`, those sections and the scalars only."""

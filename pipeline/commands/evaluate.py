@@ -50,6 +50,10 @@ def run(
         experiment = dataclasses.replace(
             experiment, deploy=dataclasses.replace(experiment.deploy, models=check_models(models))
         )
+    note = experiment.steps_note()
+    if note:
+        say(f"evaluate {experiment.name}: {note}")
+    experiment = experiment.deployed()
     found = from_package(experiment) if source == "pretrained" else from_runs(experiment, runs)
     everything = datasets.load_for(experiment.data, data, runs / artifacts.SCRATCH)
     for rejected in everything.rejected:
@@ -66,6 +70,7 @@ def run(
     kept = Kept(artifacts.rows_beside(json_path), _key(experiment, found.params, constant, scored))
     result = evaluate(experiment, spec, found.params, constant, scored, say=say, kept=kept)
     result.metrics["split"] = split
+    result.metrics["steps_note"] = note
     result.metrics["parameters"] = found.source
     result.metrics["dataset"] = describe(everything, len(scored))
     artifacts.write_json(json_path, result.metrics)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Tuple
 
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline.networks import cae, locnet
+from cotrain.pipeline.networks import cae, locnet, unet
 from cotrain.pipeline.networks.builder import BuiltNetwork, build, decode
 from cotrain.pipeline.networks.spec import IMAGE, Edge, Input, Layer, NetworkSpec, Params
 from cotrain.pipeline.networks.stack import Stack
@@ -21,7 +21,7 @@ __all__ = [
     "Stack", "build", "decode", "neurons_for", "spec_for",
 ]  # fmt: skip
 
-NETWORKS = {"locnet": locnet.spec, "cae": cae.spec}
+NETWORKS = {"locnet": locnet.spec, "cae": cae.spec, "unet": unet.spec}
 
 
 def spec_for(settings, image_shape: Tuple[int, ...]) -> NetworkSpec:

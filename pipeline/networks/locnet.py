@@ -18,10 +18,14 @@ def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
     Parameters
     ----------
     settings : pipeline.experiment.NetworkSettings
-        `filters` (one entry a resolution), `dense` (hidden dense layers), `kernel`, `pool_kernel`.
+        `filters` (one entry a resolution), `dense` (hidden dense layers), `kernel`, `pool_kernel`; with `stem_kernel`
+        one convolution of that size and stride 2 stands for the first two layers, and nothing is at full resolution.
     """
     stack = Stack(input_shape)
     for i, filters in enumerate(settings.filters, start=1):
+        if i == 1 and settings.stem_kernel:
+            stack.pool("conv1", filters, settings.stem_kernel)
+            continue
         stack.conv(f"conv{i}", filters, settings.kernel)
         stack.pool(f"pool{i}", filters, settings.pool_kernel)
     for i, units in enumerate(settings.dense, start=1):

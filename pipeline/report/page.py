@@ -45,6 +45,8 @@ def subtitle(document: dict[str, Any]) -> str:
         f"{m['n_steps']} steps of {text.si(m['dt_s'], 's')}, the last {m.get('readout_steps', m['n_steps'])} read out",
         f"{s['neurons']['kind']} neurons",
     ]
+    if m.get("steps_note"):
+        parts[2] = m["steps_note"]
     if m.get("cores"):
         parts.append(f"{text.plural(m['cores'], 'core')} on {text.plural(m['chips'], 'chip')} of {m['board']}")
     parts.append(f"seed {s['seed']}")

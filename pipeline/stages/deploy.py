@@ -12,7 +12,10 @@ from cotrain.pipeline.runs import artifacts
 
 def run(context) -> None:
     """Write metrics.json, predictions.npz, rates.npz, trajectory.json and raster.npz."""
-    experiment, dataset = context.experiment, context.dataset
+    experiment, dataset = context.experiment.deployed(), context.dataset
+    note = context.experiment.steps_note()
+    if note:
+        print(f"  {note}")
     spec = spec_for(experiment.network, dataset.input_shape)
     params = context.found.params
     scored = dataset.subset("test").take(experiment.deploy.limit or None)
@@ -27,6 +30,7 @@ def run(context) -> None:
         board=experiment.quantize.board,
         cores=placement["cores"],
         chips=placement["chips"],
+        steps_note=note,
     )
     context.write_npz(artifacts.PREDICTIONS, result.predictions)
     context.write_npz(artifacts.RATES, result.rates)

@@ -21,7 +21,8 @@ def run(context) -> None:
     """
     from cotrain.hardware.bundle.pack import pack
 
-    experiment, tune = context.experiment, context.experiment.finetune
+    experiment = context.experiment.deployed()
+    tune = experiment.finetune
     spec = spec_for(experiment.network, context.dataset.input_shape)
     params = context.found.params["hybrid"]
     built, _ = placed_network(experiment, spec, params)

@@ -41,6 +41,6 @@ STAGES = {
               (*_MODEL, "train", "finetune", "quantize", "deploy"), pretrained=True,
               also=True, titled=True, derived=True),
         Stage("submission", "write the bundle that a lab runs on the board", ("train", "finetune", "quantize"),
-              (*_MODEL, "finetune", "quantize", "submission"), pretrained=True, always=True),
+              (*_MODEL, "finetune", "quantize", "deploy", "submission"), pretrained=True, always=True),
     )
 }  # fmt: skip

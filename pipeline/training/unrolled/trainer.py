@@ -90,7 +90,7 @@ class TensorFlowBackend:
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if job.settings.weight_decay:  # apart from the gradient (AdamW: Loshchilov and Hutter 2019, algorithm 2)
             for name, variable in self.variables.items():
-                if name.endswith(".kernel"):
+                if ".kernel" in name:
                     variable.assign_sub(learning_rate * job.settings.weight_decay * variable)
         for name, statistic in self.statistics.items():
             statistic.assign_add((1 - normalise.MOMENTUM) * (norm.seen[name] - statistic))

@@ -1,0 +1,45 @@
+"""U-Net at half resolution: a segmenter of few layers, for few time steps.
+
+Source: Ronneberger et al., "U-Net", MICCAI 2015, with what a spiking chip asks for. A signal needs a step for each
+layer between neurons, and spikes are paid per neuron: so nothing is at full resolution. The first layer is a
+convolution of stride 2, on the host, and the readout is a transposed convolution of kernel 2 and stride 2, also on the
+host, which gives each place of the last layer the logits of its four pixels. Pooling is a strided convolution.
+"""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+from cotrain.pipeline.networks.spec import NetworkSpec
+from cotrain.pipeline.networks.stack import Stack
+
+
+def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
+    """The U-Net for images of `input_shape` (height, width, channels).
+
+    Parameters
+    ----------
+    settings : pipeline.experiment.NetworkSettings
+        `filters`: of the first layer, then one entry a resolution from half the image's on; `kernel`, `pool_kernel`;
+        `stem_kernel`, of the first layer (0: `pool_kernel`); `bottleneck_layers`, at the lowest resolution besides its
+        pooling layer; `skips`: whether a decoder layer also listens to the encoder's of its resolution.
+    """
+    stem, *widths, bottleneck = settings.filters
+    stack = Stack(input_shape)
+    stack.pool("conv1", stem, settings.stem_kernel or settings.pool_kernel)
+    n_convs, encoders = 1, []
+    for i, filters in enumerate(widths, start=1):
+        n_convs += 1
+        encoders.append((f"conv{n_convs}", filters))
+        stack.conv(f"conv{n_convs}", filters, settings.kernel)
+        stack.pool(f"pool{i}", (*widths, bottleneck)[i], settings.pool_kernel)
+    for _ in range(settings.bottleneck_layers):
+        n_convs += 1
+        stack.conv(f"conv{n_convs}", bottleneck, settings.kernel)
+    for i, (encoder, filters) in enumerate(reversed(encoders), start=1):
+        n_convs += 1
+        stack.up(f"up{i}", filters)
+        sources = (f"up{i}", encoder) if settings.skips else None
+        stack.conv(f"conv{n_convs}", filters, settings.kernel, sources)
+    stack.up("readout", 1)
+    return stack.spec("unet")
