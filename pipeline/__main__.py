@@ -95,6 +95,7 @@ def _arguments() -> argparse.ArgumentParser:
     verb.add_argument("network", metavar="FILE.py:FUNCTION")
     verb.add_argument("--board", default="nahuku32")
     verb.add_argument("--json", type=Path, metavar="FILE")
+    verb.add_argument("--keep-passthrough", action="store_true", help="nodes without a function stay (nengo_loihi)")
 
     verb = add("estimate", _estimate, "energy and time on silicon of any network whose counts are known")
     verb.add_argument("counts", type=Path, metavar="COUNTS.json")
@@ -186,7 +187,7 @@ def _explore(arguments) -> int:
 def _check(arguments) -> int:
     from cotrain.hardware.preflight.command import main
 
-    return main(arguments.network, arguments.board, arguments.json)
+    return main(arguments.network, arguments.board, arguments.json, not arguments.keep_passthrough)
 
 
 def _estimate(arguments) -> int:

@@ -9,7 +9,7 @@ import nengo
 import numpy as np
 import pytest
 from cotrain import hardware
-from cotrain.hardware.errors import InputError
+from cotrain.hardware.errors import CotrainError, InputError
 from emulator_networks import nengo_loihi, random_network
 
 
@@ -156,3 +156,21 @@ def test_random_networks_that_sample(seed):
             out.append([found[p] for p in net.all_probes])
     for whole, part, period in zip(*out, every, strict=True):
         assert np.array_equal(part, whole[:, np.arange(1, 21) % (period / 0.001) < 1])
+
+
+NO_SECONDS = [0, -0.001, float("nan"), float("inf"), -float("inf"), "1ms", None, True, 1j, [0.001]]
+
+
+@pytest.mark.parametrize("dt", NO_SECONDS + [0.3, 50, 1e-12, 1e-30, 1e300])
+@pytest.mark.parametrize("call", ["Simulator", "compile_network", "check", "partition", "quantization_error"])
+def test_step_lengths_that_are_none(dt, call):
+    if call == "Simulator":
+        with pytest.raises(CotrainError):
+            hardware.Simulator(wave(), "emulator", dt_s=dt)
+    elif call == "check" and dt in (0.3, 50, 1e-12, 1e-30, 1e300):
+        assert not hardware.check(wave(), dt_s=dt).fits
+    elif dt in (1e-12, 1e-30) and call in ("partition", "quantization_error"):
+        pytest.skip("cut without being rounded to integers: nothing to refuse")
+    else:
+        with pytest.raises(CotrainError):
+            getattr(hardware, call)(wave(), dt_s=dt)

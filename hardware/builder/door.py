@@ -82,7 +82,7 @@ def __getattr__(name: str) -> Any:
 
 # --- errors
 
-_OFF_CHIP = "change that part, or mark it off-chip with net.config[ensemble].on_chip = False"
+_OFF_CHIP = "change that part"  # where nothing that was tried helps (`passes.build_uncut`)
 _CUT = "hardware.partition(net) cuts layers so that their blocks fit"
 _SIZES = "bring its weights, gains and biases closer together in size"
 
@@ -105,7 +105,7 @@ def translated(model: Any = None) -> Iterator[None]:
     InputError
         A value, shape or function of the network is wrong, on a chip or off it.
 
-    Their ``part`` is the layer, connection or probe that they speak of, their ``reason`` what was said.
+    Their ``part`` is the layer, connection or probe that they speak of, ``at`` its object, ``reason`` what was said.
     """
     try:
         yield
@@ -123,7 +123,8 @@ def _ours(error: Exception, model: Any) -> CotrainError:
     ready = model is not None and model.toplevel is not None and model.split is not None
     names = LayerNames(model) if ready else None
     frames = list(traceback.walk_tb(error.__traceback__))
-    part = next(filter(None, (_part(frame, names) for frame, _ in reversed(frames))), "")
+    objects = [obj for frame, _ in reversed(frames) for obj in map(frame.f_locals.get, _LOCALS)]
+    part = next(filter(None, (part_name(obj, names) for obj in objects)), "")
     said, kind, change = _said(error), UnsupportedError, _OFF_CHIP
     if "exceeded max" in said:
         kind, change = MisfitError, _CUT
@@ -139,6 +140,7 @@ def _ours(error: Exception, model: Any) -> CotrainError:
     where = f"{part}: " if part and part not in said else ""
     found = kind(f"nengo_loihi cannot build this network: {where}{said}; {change}")
     found.part, found.reason = part, said
+    found.at = next((obj for obj in objects if part and part_name(obj, names) == part), None)
     return found
 
 
@@ -150,15 +152,6 @@ def _modules(frames) -> list:
 
 
 _LOCALS = ("conn", "connection", "ens", "probe", "nengo_probe", "node", "obj", "block")
-
-
-def _part(frame, names) -> str:
-    """What the function of a frame works on."""
-    for local in _LOCALS:
-        found = part_name(frame.f_locals.get(local), names)
-        if found:
-            return found
-    return ""
 
 
 # what nengo_loihi's assertions say in code only

@@ -14,9 +14,9 @@ from typing import Any, Dict, Iterator, Optional, Tuple
 
 import nengo
 import numpy as np
-from cotrain.hardware.builder import door
+from cotrain.hardware.builder import arguments, door, refusals
 from cotrain.hardware.builder.fastbuild import discretize_block, fast_model, split_model, validate_model
-from cotrain.hardware.errors import InputError, MisfitError
+from cotrain.hardware.errors import CotrainError, InputError, MisfitError, UnsupportedError
 from nengo.builder.network import build_network, seed_network
 
 
@@ -52,6 +52,21 @@ def build_uncut(net: nengo.Network, dt_s: float = 0.001, remove_passthrough: boo
     """
     if not isinstance(net, nengo.Network):
         raise InputError(f"expected a nengo.Network, got {type(net).__name__}")
+    dt_s = arguments.step_length(dt_s)
+    refusals.raise_first(refusals.before_build(net))
+    try:
+        return _build(net, dt_s, remove_passthrough)
+    except (UnsupportedError, InputError) as error:
+        advice = None if hasattr(error, "refusals") else _tried(net, dt_s, remove_passthrough, error)
+        if advice is None:
+            raise
+        where = f"{error.part}: " if error.part and error.part not in error.reason else ""
+        found = type(error)(f"nengo_loihi cannot build this network: {where}{error.reason}; {advice}")
+        found.part, found.reason, found.at = error.part, error.reason, error.at
+        raise found from error
+
+
+def _build(net: nengo.Network, dt_s: float, remove_passthrough: bool) -> Any:
     model = fast_model(dt_s, f"{net}, dt={dt_s:f}")
     with door.translated(model):
         for sub in [net] + net.all_networks:
@@ -60,7 +75,55 @@ def build_uncut(net: nengo.Network, dt_s: float = 0.001, remove_passthrough: boo
         model.split = door.Split(net, remove_passthrough=remove_passthrough)
         build_network(model, net)
         _build_around_passthrough(model, net)
+    refusals.raise_first(refusals.after_build(model))
     return model
+
+
+_SMALL = 20_000  # neurons of a network that is built again to try advice
+
+
+def _tried(net: nengo.Network, dt_s: float, remove_passthrough: bool, error: CotrainError) -> Optional[str]:
+    """What lets nengo_loihi build the network, found by building it so; None where nothing here helps."""
+    if net.n_neurons > _SMALL:
+        return None
+    if remove_passthrough and any(node.output is None for node in net.all_nodes):
+        if _builds(net, dt_s, False):
+            return refusals.KEEP_PASSTHROUGH
+    if isinstance(error, InputError):  # a wrong value is wrong off the chip, too
+        return None
+    ends = [getattr(error.at, name, None) for name in ("post_obj", "pre_obj", "obj")] + [error.at]
+    ends = [getattr(end, "ensemble", end) for end in ends]
+    ensembles = list(dict.fromkeys(e for e in ends if isinstance(e, nengo.Ensemble) and e in net.all_ensembles))
+    for chosen in [[e] for e in ensembles] + [ensembles] * (len(ensembles) > 1):
+        with _off_chip(net, chosen):
+            if _builds(net, dt_s, remove_passthrough):
+                names = " and ".join(e.label or "it" for e in chosen)
+                lines = "; ".join(f"net.config[{e.label or 'ensemble'}].on_chip = False" for e in chosen)
+                return f"change that part, or let {names} run off the chip: {lines}"
+    return None
+
+
+@contextlib.contextmanager
+def _off_chip(net: nengo.Network, ensembles: list) -> Iterator[None]:
+    kept = [net.config[e].on_chip for e in ensembles]
+    for ensemble in ensembles:
+        net.config[ensemble].on_chip = False
+    try:
+        yield
+    finally:
+        for ensemble, on_chip in zip(ensembles, kept):
+            if on_chip is None:
+                del net.config[ensemble].on_chip
+            else:
+                net.config[ensemble].on_chip = on_chip
+
+
+def _builds(net: nengo.Network, dt_s: float, remove_passthrough: bool) -> bool:
+    try:
+        with undisturbed():
+            return bool(_build(net, dt_s, remove_passthrough).blocks)
+    except CotrainError:
+        return False
 
 
 def _build_around_passthrough(model: Any, net: nengo.Network) -> None:

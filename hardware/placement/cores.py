@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 
 import nengo
 import numpy as np
-from cotrain.hardware.builder import door, passes
+from cotrain.hardware.builder import arguments, door, passes
 from cotrain.hardware.builder.names import LayerNames
 from cotrain.hardware.errors import InputError, MisfitError
 from cotrain.hardware.placement.graph import Graph, Layer, Link, read_graph
@@ -77,7 +77,8 @@ class Lowered:
     def __init__(
         self, net: nengo.Network, dt_s: float = DT_S, *, remove_passthrough: bool = True, look: bool = True
     ) -> None:
-        self.net, self.dt_s, self.remove_passthrough, self._look = net, float(dt_s), remove_passthrough, look
+        self.net, self.dt_s = net, arguments.step_length(dt_s)
+        self.remove_passthrough, self._look = remove_passthrough, look
         self._build()
 
     def _build(self) -> None:

@@ -149,6 +149,7 @@ def partition(
     layout: str = "free",
     extra_cores: float = 0.25,
     dt_s: float = DT_S,
+    remove_passthrough: bool = True,
 ) -> Placement:
     """Choose the block shapes of ``net`` and set them in its config.
 
@@ -175,6 +176,8 @@ def partition(
         For "precision": cores that may be spent beyond the fewest, as a fraction of them.
     dt_s : float
         Simulation step, in seconds.
+    remove_passthrough : bool
+        As in `nengo_loihi.Simulator`; of a Lowered network, what it was lowered with.
 
     Returns
     -------
@@ -195,7 +198,7 @@ def partition(
     if extra_cores < 0:
         raise InputError(f"extra_cores={extra_cores!r} must be 0 or more: it is a fraction of the fewest cores")
     board = find_board(board)
-    lowered = as_lowered(net, dt_s)
+    lowered = as_lowered(net, dt_s, remove_passthrough)
     search, best, orders = _plan(lowered, board, layout)
     if prefer == "precision":
         best = _most_precise(search, best, board, extra_cores)

@@ -13,7 +13,7 @@ from cotrain.hardware.errors import CotrainError, InputError, MisfitError, Missi
 from cotrain.hardware.preflight.report import Finding, Report
 
 
-def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None) -> int:
+def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None, remove_passthrough: bool = True) -> int:
     """Place and check the network that a function makes; print the report.
 
     Parameters
@@ -24,6 +24,8 @@ def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None) 
         Name of a board.
     json_path : str, optional
         Where to write the report as JSON.
+    remove_passthrough : bool
+        As in `nengo_loihi.Simulator`.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None) 
     from cotrain.hardware.chip.limits import find_board
 
     board = find_board(board)
-    report = preflight(load_network(target), board)
+    report = preflight(load_network(target), board, remove_passthrough)
     print(report.table())
     if json_path is not None:
         write_json(report, json_path)
@@ -46,16 +48,16 @@ def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None) 
     return 0 if report.fits else 1
 
 
-def preflight(net: Any, board: Any) -> Report:
+def preflight(net: Any, board: Any, remove_passthrough: bool = True) -> Report:
     """Partition ``net``, check it, and return the `Report`; where no cut fits, it is checked as nengo_loihi cuts it."""
     from cotrain.hardware.placement.cores import lower
     from cotrain.hardware.placement.partition import partition
     from cotrain.hardware.preflight.rules import check
 
     try:
-        lowered = lower(net)
+        lowered = lower(net, remove_passthrough=remove_passthrough)
     except CotrainError:  # check says the same, as a violation
-        return check(net, board)
+        return check(net, board, remove_passthrough=remove_passthrough)
     try:
         partition(lowered, board)
     except MisfitError as error:

@@ -12,6 +12,7 @@ from typing import Optional, Union
 
 import nengo
 import numpy as np
+from cotrain.hardware.builder import arguments
 from cotrain.hardware.chip.limits import NAHUKU32, Board, find_board
 from cotrain.hardware.errors import InputError, MisfitError, UnsupportedError
 from cotrain.hardware.placement.cores import DT_S, Lowered, Network, PlacedNetwork, as_lowered, place
@@ -307,6 +308,7 @@ def check(
     snip_max_spikes_per_step: Optional[int] = None,
     precompute: Optional[bool] = None,
     dt_s: float = DT_S,
+    remove_passthrough: bool = True,
 ) -> Report:
     """Check ``net`` as it stands against every limit of the chip and the board.
 
@@ -330,6 +332,8 @@ def check(
         network allows (None).
     dt_s : float
         Simulation step, in seconds.
+    remove_passthrough : bool
+        As in `nengo_loihi.Simulator`; of a Lowered network, what it was lowered with.
 
     Returns
     -------
@@ -346,14 +350,14 @@ def check(
     if not isinstance(net, (nengo.Network, Lowered)):
         raise InputError(f"expected a nengo.Network, got {type(net).__name__}")
     given = as_lowered(net, dt_s) if isinstance(net, Lowered) else None
+    dt_s = dt_s if given else arguments.step_length(dt_s)
     try:
-        found = given or as_lowered(net, dt_s)
+        found = given or as_lowered(net, dt_s, remove_passthrough)
         if precompute and not found.precomputable:
             raise UnsupportedError("what enters the chip depends on what leaves it: use precompute=False")
         placed = place(found, board.chip, dt_s)
     except (UnsupportedError, InputError, MisfitError) as error:
-        unbuildable = Violation("buildable", "", None, "parts that nengo_loihi cannot build", 1, 0, str(error))
-        return Report(board.name, 0, 0, 0, Utilisation(), violations=(unbuildable,))
+        return Report(board.name, 0, 0, 0, Utilisation(), violations=_not_built(error))
     if input_spikes_max is None:
         input_spikes_max = getattr(stats, "input_spikes_max", None)
     limit = board.chip.default_snip_spikes_per_step if snip_max_spikes_per_step is None else snip_max_spikes_per_step
@@ -370,6 +374,16 @@ def check(
         violations=tuple(v for rule in RULES for v in rule(case)),
         findings=tuple(f for finding in FINDINGS for f in finding(case)),
         hardware_options=options,
+    )
+
+
+def _not_built(error):
+    """Why there is nothing to place: all refusals, or what nengo_loihi says."""
+    refused = getattr(error, "refusals", ())
+    if not refused:
+        return (Violation("buildable", "", None, "parts that nengo_loihi cannot build", 1, 0, str(error)),)
+    return tuple(
+        Violation(r.rule, r.part, None, "parts that are refused", 1, 0, f"{r.reason}; {r.change}") for r in refused
     )
 
 
