@@ -54,6 +54,9 @@ def _arguments() -> argparse.ArgumentParser:
             verb.add_argument("--limit", type=int, metavar="N", help="first N test samples (deploy.limit)")
             verb.add_argument("--target", choices=("emulator", "reference"), help="deploy.target")
 
+    verb = add("status", _status, "what has been run, what is running, what is broken")
+    verb.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="run folders (default: runs)")
+
     verb = add("settings", _settings, "print every setting with its default, bounds and meaning")
     verb.add_argument("section", nargs="?", help="for example train, or train.epochs (default: all)")
 
@@ -132,6 +135,13 @@ def _stage(arguments) -> int:
 
         page, *_ = write_comparison(arguments.runs, [experiment.name for experiment in loaded])
         print(f"report: side by side in {page}")
+    return 0
+
+
+def _status(arguments) -> int:
+    from cotrain.pipeline.commands.status import run
+
+    run(arguments.runs)
     return 0
 
 

@@ -31,6 +31,7 @@ REPORT = {kind: f"report.{kind}" for kind in ("html", "md", "json")}
 # runs/<experiment>/<stage>.part/, which becomes <stage> when the stage is done
 CHECKPOINT = "checkpoint.npz"  # where a training was when it was stopped
 ROWS = "rows"  # folder: how far a comparison was when it was stopped, a file a model
+PROGRESS = "progress.json"  # how far it is, for who looks from outside
 TENSORBOARD = "tensorboard"  # folder: its logs
 # runs/<experiment>/
 LOCK = ".lock"  # of the process that writes there

@@ -146,6 +146,11 @@ def fit(
             if value > history["epochs"][history["best_epoch"]]["metric"]:
                 history["best_epoch"], best = epoch, scaler.fold(backend.params())
             checkpoint.Checkpoint(history, best, backend.state()).save(folder, key)
+            left = float(np.mean(seconds)) * (settings.epochs - epoch)
+            artifacts.write_json(
+                folder / artifacts.PROGRESS,
+                {"done": epoch, "total": settings.epochs, "unit": "epochs", "seconds_left": round(left, 1)},
+            )
             logs.write(entry)
             progress.close()
             say(_line(history, schedule, seconds))

@@ -1,0 +1,152 @@
+"""``cotrain status``: what lies in the run folders, what is running there, and what is broken."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cotrain.hardware.errors import CotrainError, MissingError
+from cotrain.hardware.progress import duration
+from cotrain.pipeline import experiment as experiments
+from cotrain.pipeline.evaluation.rows import MODELS
+from cotrain.pipeline.experiment import Experiment
+from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.runs.folder import RunFolder
+from cotrain.pipeline.runs.lock import owner
+from cotrain.pipeline.stages.table import STAGES
+
+WIDTH = 79
+
+
+def run(runs: Path, say: Callable[[str], None] = print) -> None:
+    """Print what there is of every experiment and sweep in `runs`.
+
+    Stages that are done, running or broken; settings that differ from the experiment's own; scores; size on disk.
+
+    Raises
+    ------
+    MissingError
+        There is no such folder.
+    """
+    if not runs.is_dir():
+        raise MissingError(f"{runs} is no folder; nothing has been run yet, or name another with --runs DIR")
+    found = False
+    for folder in sorted(path for path in runs.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        if folder.name == artifacts.SWEEPS:
+            continue
+        lines = list(of_experiment(runs, folder.name))
+        if lines:
+            found = True
+            say(f"{folder.name} ({size(folder)})")
+            for label, text in lines:
+                for line in textwrap.wrap(text, WIDTH - 12, break_long_words=False, break_on_hyphens=False) or [""]:
+                    say(f"  {label:<9} {line}")
+                    label = ""
+    for table in sorted((runs / artifacts.SWEEPS).glob(f"*/{artifacts.SWEEP_PLAN}")):
+        found = True
+        say(f"sweep {table.parent.name} ({size(table.parent)})")
+        say(f"  {'trials':<9} {of_sweep(table.parent)}")
+    if not found:
+        say(f"{runs}: no experiment has been run here")
+
+
+def of_experiment(runs: Path, name: str) -> Iterator[tuple[str, str]]:
+    """(label, text) of what there is to say of an experiment's folder; nothing where it is no such folder."""
+    done, broken, running, manifest = [], [], [], None
+    holder = owner(artifacts.experiment_folder(runs, name))
+    for stage in STAGES:
+        folder = RunFolder(artifacts.stage_folder(runs, name, stage), stage)
+        if folder.finished():
+            try:
+                folder.verify()
+                manifest = folder.manifest()
+                done.append(stage)
+            except CotrainError as error:
+                broken.append(str(error))
+        if folder.part.is_dir():
+            running.append(f"{stage}{progress(folder.part)}")
+    if done:
+        yield "done", ", ".join(done)
+    if running:
+        what = ", ".join(running)
+        if holder:
+            yield "running", f"{what}: {holder}"
+        else:
+            yield "stopped", f"{what}; the same command goes on from there"
+    for text in broken:
+        yield "broken", text
+    if manifest is not None:
+        changed = differing(name, manifest["settings"])
+        if changed:
+            yield "settings", ", ".join(changed)
+    scores = _scores(artifacts.stage_folder(runs, name, "deploy") / artifacts.METRICS)
+    if scores:
+        yield "scores", scores
+
+
+def progress(part: Path) -> str:
+    """How far an unfinished stage is: ``, 12 of 40 epochs, 3 min left``; nothing where it has not said."""
+    try:
+        told = artifacts.read_json(part / artifacts.PROGRESS)
+        since = time.time() - (part / artifacts.PROGRESS).stat().st_mtime
+        left = max(float(told["seconds_left"]) - since, 0.0)
+        return f", {int(told['done'])} of {int(told['total'])} {told['unit']}, about {duration(left)} left"
+    except (CotrainError, OSError, KeyError, TypeError, ValueError):
+        return ""
+
+
+def differing(name: str, settings: dict[str, Any]) -> list[str]:
+    """``section.key=value`` of what a run has otherwise than the experiment of its name, or than the defaults."""
+    own = experiments.load(name) if name in experiments.names() else Experiment()
+    standard = json.loads(json.dumps(own.resolved()))
+    found = []
+    for entry in experiments.all_settings():
+        mine, theirs = (tree.get(entry.section, {}) if entry.section else tree for tree in (settings, standard))
+        if entry.key in ("name", "title") and not entry.section:
+            continue
+        if isinstance(mine, dict) and entry.key in mine and mine[entry.key] != theirs.get(entry.key):
+            found.append(f"{entry.name}={json.dumps(mine[entry.key])}")
+    return found
+
+
+def of_sweep(folder: Path) -> str:
+    """One sentence on a sweep's trials."""
+    try:
+        table = artifacts.read_json(folder / artifacts.SWEEP_TABLE)
+        states = [trial["state"] for trial in table["trials"]]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        front = ", ".join(str(n) for n in table["pareto"][:8])
+        return f"{counts}; the front: {front or 'none yet'}; {folder / artifacts.SWEEP_PAGE}"
+    except MissingError:
+        return "none has ended yet"
+    except (CotrainError, KeyError, TypeError):
+        return f"{folder / artifacts.SWEEP_TABLE} cannot be read; the same command makes it again"
+
+
+def size(folder: Path) -> str:
+    """What a folder takes on the disk: ``1.2 MB``."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.lstat().st_size
+        except OSError:  # it went in between
+            pass
+    return f"{total / 1e6:.1f} MB"
+
+
+def _scores(path: Path) -> str:
+    try:
+        metrics = artifacts.read_json(path)
+        rows = {row["model"]: row for row in metrics["rows"] if not row.get("skipped")}
+        texts = []
+        for model in MODELS:
+            if model in rows:
+                rate = rows[model].get("mean_rate_hz")
+                texts.append(f"{model} {rows[model]['value']:.4f}" + (f" ({rate:.0f} Hz)" if rate else ""))
+        return f"{metrics['metric']}: {', '.join(texts)}"
+    except (CotrainError, KeyError, TypeError, ValueError):
+        return ""
