@@ -21,6 +21,8 @@ import numpy as np
 
 IDLE_MW = 1000.0
 US_PER_STEP = 8.0
+X86_MW, STATIC_MW = 20.0, 950.0
+NOISE_MW = []  # what the power meter adds to the next runs, the first first
 
 
 class Register:
@@ -144,7 +146,10 @@ class Board:
                 self.step()
         for probe in self.energy_probes:
             assert probe.condition.bufferSize * probe.condition.binSize >= steps
-            power = IDLE_MW + self.n_spikes / steps
+            cores = self.n_spikes / steps + (NOISE_MW.pop(0) if NOISE_MW else 0.0)
+            power = IDLE_MW + cores
+            split = {"total": power, "static": STATIC_MW, "dynamic": cores + X86_MW, "core": {"dynamic": cores}}
+            self.energyTimeMonitor = SimpleNamespace(powerProfileStats=SimpleNamespace(power=split))
             probe.rawPowerTotal, probe.totalExecutionTime = [power - 1, power + 1], US_PER_STEP * steps
             probe.totalEnergy = power * 1e-3 * probe.totalExecutionTime
 
@@ -243,6 +248,7 @@ def install(monkeypatch, version="1.0.0"):
     for module in (enums, probes):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     Board.made = []
+    NOISE_MW.clear()
 
 
 def _chip(create):

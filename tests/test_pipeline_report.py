@@ -333,7 +333,9 @@ def test_what_came_back_from_a_board(tmp_path):
     row = dict.fromkeys(("mean_rate_hz", "spikes_per_inference", "synops_per_inference", "seconds"))
     row |= {"model": "loihi-board", "value": 0.7777, "ci95": [0.7, 0.8], "n_samples": 5, "emulator_value": 0.7654}
     row |= {"layers": [], "comparison": {"equal": False, "samples": 5, "samples_different": 2}}
-    row["energy"] = {"dynamic_energy_per_inference_j": 6.6e-4, "total_energy_per_inference_j": 2e-2}
+    measured_there = {"energy_per_inference_j": {"mean": 6.6e-4, "sd": 1e-5}}
+    lost = {"not_measurable": "not measurable at this size: run 900 samples"}
+    row["energy"] = {"dynamic": measured_there, "cores": lost, "x86": measured_there, "runs": [{}] * 5}
     artifacts.write_json(artifacts.board_file(tmp_path, "demo-locnet"), row)
     inputs = report.load(context)
     document = report.build_document(inputs)
@@ -341,7 +343,7 @@ def test_what_came_back_from_a_board(tmp_path):
     assert page.table("IoU on ")[-1][:3] == ["loihi-board", "0.7777", "0.7000 to 0.8000"]
     said = report.render_markdown(report.build_page(document, inputs)).decode()
     assert "2 of them not as expected: IoU 0.7777, the emulator on the same samples 0.7654" in said
-    assert "Measured there: 660 µJ per inference, 20 mJ with idle power." in said
+    assert "measured in 5 runs: over rest 660 +- 10 uJ; cores: not measurable at this size: run 900 samples" in said
 
 
 def test_neurobench_names(run):

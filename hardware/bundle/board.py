@@ -4,7 +4,8 @@ Nothing here has run on silicon: NxSDK is proprietary. The tests drive it throug
 and board builder, with a stand-in for NxSDK that computes with the registers that they write.
 
 Sources of the calls into NxSDK: nengo-loihi 1.1.0 (hardware/interface.py), and for the energy probes the public
-benchmark scripts of nengo-loihi's authors (`PerformanceProbeCondition`, power in mW, energy in uJ, time in us).
+benchmark scripts of nengo-loihi's authors (`PerformanceProbeCondition`, power in mW, energy in uJ, time in us), and for
+`powerProfileStats` those of SLAYER's (`power["dynamic"]`) and others' (`power["core"]["dynamic"]`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import os
 import shutil
 import subprocess
 import warnings
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 import nengo
 import numpy as np
 from cotrain.hardware.builder import door
+from cotrain.hardware.bundle.energy import REPEATS, Run, measure
 from cotrain.hardware.bundle.folder import Folder, Record
 from cotrain.hardware.bundle.targets import output_record, spike_counts
 from cotrain.hardware.errors import InputError, MisfitError, MissingError
@@ -26,7 +28,7 @@ from cotrain.hardware.errors import InputError, MisfitError, MissingError
 PARTITIONS = ("nahuku32", "nahuku32_2h", "loihi_2h", "loihiinf", "pohoiki")
 # The board of that cloud with power telemetry: Intel's scripts refuse to measure energy on another one.
 ENERGY_BOARD = "ncl-ext-ghrd-01"
-ENERGY_STEPS = 5000  # about 50 ms: a single presentation is over before the power meter has seen it
+ENERGY_STEPS = 5000  # of a run, about 50 ms: a single presentation is over before the power meter has seen it
 PROBE_BUFFER = 1024  # bins that the energy probe keeps
 # Steps per second of an idle network on one chip and across chips (nengo-loihi's authors' benchmark scripts).
 IDLE_STEPS_PER_S = {False: 125e3, True: 65e3}
@@ -153,38 +155,16 @@ class Board:
                 ) from None
         return {"output": np.array(sim.data[built.output]), "spikes": np.array(sim.data[spikes])}
 
-    def energy(self, n_steps: int = ENERGY_STEPS, idle_s: float = IDLE_S) -> Dict[str, Any]:
-        """Energy of one presentation of sample 0, which is held for `n_steps` steps; idle power is subtracted.
-
-        The dynamic energy is (P − P_idle) T with the mean power P and the execution time T of the probe; P_idle is
-        that of a network with one neuron a chip that does nothing.
-
-        Returns
-        -------
-        dict
-            Powers in W, times in s, energies in J.
-        """
+    def hold(self, n_steps: int) -> Run:
+        """Sample 0, held for `n_steps` steps under the energy probe."""
         built, _ = self._network(0, self.folder.layers[0])
         sim = self._simulator(built.net, self.precompute)
-        probe = energy_probe(sim, n_steps)
-        n_chips = len(sim.sims["loihi"].nxsdk_board.n2Chips)
-        idle = self._idle(n_chips, int(idle_s * IDLE_STEPS_PER_S[n_chips > 1]))
-        with sim:
-            sim.run_steps(n_steps)
-        busy = read_probe(probe)
-        dynamic_j = (busy["power_w"] - idle["power_w"]) * busy["time_s"]
-        share = self.folder.n_steps / n_steps
-        return {
-            "n_steps": n_steps,
-            "power_w": busy["power_w"],
-            "idle_power_w": idle["power_w"],
-            "time_s": busy["time_s"],
-            "dynamic_energy_per_inference_j": dynamic_j * share,
-            "total_energy_per_inference_j": busy["energy_j"] * share,
-            "seconds_per_inference": busy["time_s"] * share,
-        }
+        self.chips = [int(chip.id) for chip in sim.sims["loihi"].nxsdk_board.n2Chips]
+        return _probed(sim, n_steps)
 
-    def _idle(self, n_chips: int, n_steps: int) -> Dict[str, float]:
+    def rest(self, seconds: float) -> Run:
+        """A network of one neuron a chip that does nothing, for about `seconds`."""
+        n_chips = len(self.chips)
         with nengo.Network(seed=0) as net:
             resting = {"neuron_type": door.LoihiSpikingRectifiedLinear(), "gain": [1.0], "bias": [0.0]}
             chain = [nengo.Ensemble(1, 1, **resting) for _ in range(n_chips + 1)]
@@ -192,10 +172,26 @@ class Board:
                 nengo.Connection(pre.neurons, post.neurons, synapse=0.005)
         spread = door.RoundRobin()
         sim = self._simulator(net, precompute=True, n_chips=n_chips, allocator=spread)
-        probe = energy_probe(sim, n_steps)
-        with sim:
-            sim.run_steps(n_steps)
-        return read_probe(probe)
+        return _probed(sim, int(seconds * IDLE_STEPS_PER_S[n_chips > 1]))
+
+    def energy(self, samples: Optional[int] = None, repeats: int = REPEATS, idle_s: float = IDLE_S) -> Dict[str, Any]:
+        """Measure the energy of a presentation; see `hardware.bundle.energy`.
+
+        Parameters
+        ----------
+        samples : int, optional
+            Presentations in all runs together; default `ENERGY_STEPS` steps a run.
+        repeats : int
+            Runs.
+        idle_s : float
+            About how long the board rests before and after each.
+        """
+        n_steps = ENERGY_STEPS
+        if samples is not None:
+            n_steps = max(1, -(-samples // repeats)) * self.folder.n_steps
+        if not self.chips:
+            self.hold(self.folder.n_steps)  # wakes the x86 cores, and says on how many chips the network lies
+        return measure(self, n_steps, repeats, idle_s)
 
     def close(self) -> None:
         """Nothing stays open between samples."""
@@ -213,21 +209,46 @@ def energy_probe(sim, n_steps: int):
     return sim.sims["loihi"].nxsdk_board.probe(ProbeParameter.ENERGY, condition)
 
 
-def read_probe(probe) -> Dict[str, float]:
-    """Mean power (W), energy (J) and time (s) from an energy probe, which gives mW, uJ and us."""
-    return {
-        "power_w": float(np.mean(np.asarray(probe.rawPowerTotal, dtype=float))) * 1e-3,
-        "energy_j": float(probe.totalEnergy) * 1e-6,
-        "time_s": float(probe.totalExecutionTime) * 1e-6,
-    }
+def _probed(sim, n_steps: int) -> Run:
+    """Run a simulator that has not been entered yet, under the energy probe."""
+    probe = energy_probe(sim, n_steps)
+    board = sim.sims["loihi"].nxsdk_board
+    with sim:
+        sim.run_steps(n_steps)
+    return read_probe(probe, board)
 
 
-def measure_energy(board: Board, where: Dict[str, Any]) -> Dict[str, Any]:
+def read_probe(probe, board) -> Run:
+    """What an energy probe (mW, uJ, us) and NxSDK's split of the power (mW) say, in SI units."""
+    monitor = getattr(board, "energyTimeMonitor", None)
+    power = getattr(getattr(monitor, "powerProfileStats", None), "power", None)
+
+    def watts(*keys):
+        found = power
+        for key in keys:
+            if not isinstance(found, dict) or key not in found:
+                return None
+            found = found[key]
+        return float(found) * 1e-3
+
+    return Run(
+        power_w=float(np.mean(np.asarray(probe.rawPowerTotal, dtype=float))) * 1e-3,
+        energy_j=float(probe.totalEnergy) * 1e-6,
+        time_s=float(probe.totalExecutionTime) * 1e-6,
+        static_w=watts("static"),
+        dynamic_w=watts("dynamic"),
+        cores_w=watts("core", "dynamic"),
+    )
+
+
+def measure_energy(board: Board, where: Dict[str, Any], samples: Optional[int] = None) -> Dict[str, Any]:
     """`Board.energy`, or {"skipped": why}: results that are already there must not be lost for it."""
     if where["board"] != ENERGY_BOARD and not where["kapoho_bay"]:
         return {"skipped": f"power is metered on board {ENERGY_BOARD} only; set BOARD={ENERGY_BOARD}"}
+    if "--skip-power=1" in (where.get("lmt_options") or ""):
+        return {"skipped": "LMTOPTIONS=--skip-power=1 turns the power meter off; unset LMTOPTIONS"}
     try:
-        return board.energy()
+        return board.energy(samples)
     except Exception as error:  # whatever NxSDK raises
         return {"skipped": f"the measurement failed: {type(error).__name__}: {error}"}
 

@@ -35,6 +35,10 @@ def _arguments(argv):
         "--layers", type=int, default=1, metavar="N",
         help="loihi: count the spikes of every layer for the first N samples, one more run a layer (default: 1)",
     )  # fmt: skip
+    parser.add_argument(
+        "--energy-samples", type=int, metavar="N",
+        help="loihi: presentations under the power meter, all runs together (default: 5,000 steps a run)",
+    )  # fmt: skip
     parser.add_argument("--no-energy", action="store_true", help="loihi: do not measure energy")
     return parser.parse_args(argv)
 
@@ -92,12 +96,15 @@ def _run(arguments, path: Path, manifest: Dict[str, Any]) -> int:
 
         where = board.environment()
     from cotrain.hardware.bundle.compare import Comparison
+    from cotrain.hardware.bundle.energy import MOST_SAMPLES
     from cotrain.hardware.bundle.folder import Folder
     from cotrain.hardware.bundle.results import Results
     from cotrain.hardware.bundle.targets import open_target
 
     folder = Folder(path, manifest["digest"])
     n_samples = _count("--limit", arguments.limit, len(folder.names))
+    if arguments.energy_samples is not None and not 1 <= arguments.energy_samples <= MOST_SAMPLES:
+        raise InputError(f"--energy-samples is {arguments.energy_samples}; give 1 to {MOST_SAMPLES}")
     ran_on = {
         "target": arguments.target,
         "host": platform.node(),
@@ -115,18 +122,19 @@ def _run(arguments, path: Path, manifest: Dict[str, Any]) -> int:
     )
     results.tree["ran_on"].append({**ran_on, "first_sample": len(results.done())})
     left = [index for index in range(n_samples) if index not in results.done()]
-    if left:
+    to_measure = bool(where) and not arguments.no_energy and _unmeasured(results.tree.get("energy"))
+    if left or to_measure:
         target = open_target(arguments.target, folder, arguments.layers)
         try:
             for index in left:
                 started = time.perf_counter()
                 results.add(index, target.run(index), time.perf_counter() - started)
                 print(f"  sample {index + 1} of {n_samples} ({folder.names[index]})", flush=True)
+            if to_measure:
+                results.tree["energy"] = board.measure_energy(target, where, arguments.energy_samples)
+                _tell_energy(results.tree["energy"])
             if where:
                 results.tree["ran_on"][-1]["chips"] = target.chips
-            if where and not arguments.no_energy and "skipped" in results.tree.get("energy", {"skipped": ""}):
-                results.tree["energy"] = board.measure_energy(target, where)
-                print(f"energy: {_text(results.tree['energy'])}")
         finally:
             target.close()
     comparison = Comparison(folder.layers, folder.names)
@@ -137,6 +145,20 @@ def _run(arguments, path: Path, manifest: Dict[str, Any]) -> int:
     print(comparison.table())
     print(f"results in {results.path}")
     return 0 if comparison.equal else 1
+
+
+def _unmeasured(energy) -> bool:
+    """Whether there is no measurement yet, or one that could not tell the power from its noise."""
+    return energy is None or "skipped" in energy or "not_measurable" in energy.get("dynamic", {})
+
+
+def _tell_energy(found: Dict[str, Any]) -> None:
+    from cotrain.hardware.bundle.energy import sentence
+
+    print(sentence(found))
+    needed = found.get("dynamic", {}).get("samples_needed")
+    if needed:
+        print(f"  then: python run.py --target loihi --resume --energy-samples {needed}")
 
 
 def _count(what: str, asked, there: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cotrain.hardware.bundle.energy import sentence
 from cotrain.pipeline.report import figures, pictures, tables, text
 from cotrain.pipeline.report.blocks import Code, Figure, Heading, Page, Row, Section, Text
 from cotrain.pipeline.report.load import Inputs
@@ -77,12 +78,7 @@ def _board(document):
         return
     same, name = row["comparison"], metric_name(document["metrics"]["metric"])
     agrees = "spike for spike as expected" if same["equal"] else f"{same['samples_different']} of them not as expected"
-    energy = row.get("energy") or {"skipped": "not asked for"}
-    if "skipped" in energy:
-        measured = f"Energy was not measured: {energy['skipped']}."
-    else:
-        dynamic, total = (energy[f"{key}_energy_per_inference_j"] for key in ("dynamic", "total"))
-        measured = f"Measured there: {text.si(dynamic, 'J')} per inference, {text.si(total, 'J')} with idle power."
+    measured = sentence(row.get("energy") or {"skipped": "not asked for"})
     yield Text(
         f"On the board {text.plural(row['n_samples'], 'sample')} of the bundle ran, {agrees}: {name} "
         f"{text.score(row['value'])}, the emulator on the same samples {text.score(row['emulator_value'])}. " + measured
