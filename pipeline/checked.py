@@ -7,15 +7,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-import reprlib
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar, dataclass_transform, get_args, get_origin
 
 from cotrain.hardware.errors import InputError
+from cotrain.pipeline.words import nearest, show
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.fields import FieldInfo
@@ -25,8 +24,6 @@ T = TypeVar("T")
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _BOUNDS = {"ge": "least", "gt": "above", "le": "most", "lt": "below", "min_length": "shortest", "max_length": "longest"}
 _WORDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 60
 
 
 def setting(
@@ -158,17 +155,6 @@ def entries(cls: type) -> tuple[Entry, ...]:
             bounds={_BOUNDS[name]: value for name, value in bounds.items() if value is not None},
         ))  # fmt: skip
     return tuple(found)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' for the closest of `known`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def show(value: Any) -> str:
-    """A value as it is quoted in a message: on one line, and not long."""
-    return _short.repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _number(value: float) -> str:

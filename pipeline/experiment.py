@@ -14,9 +14,10 @@ from typing import Annotated, Any, ClassVar
 from cotrain.hardware.chip.limits import BOARDS
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import layers
-from cotrain.pipeline.checked import Entry, entries, nearest, setting, settings, show
+from cotrain.pipeline.checked import Entry, entries, setting, settings
 from cotrain.pipeline.evaluation.rows import MODELS
 from cotrain.pipeline.layers import names
+from cotrain.pipeline.words import nearest, show
 
 __all__ = [
     "DataSettings", "DeploySettings", "Experiment", "FinetuneSettings", "NetworkSettings", "NeuronSettings",

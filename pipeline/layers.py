@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cotrain.hardware.errors import InputError, MissingError
-from cotrain.pipeline.checked import nearest, show
+from cotrain.pipeline.words import nearest, show
 
 EXPERIMENTS_DIR = Path(__file__).parent / "experiments"
 FILE_BYTES = 10**6

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.pipeline import experiment
-from cotrain.pipeline.__main__ import main
+from cotrain.pipeline import __version__, experiment
+from cotrain.pipeline.__main__ import VERBS, main, parser_for
 from cotrain.pipeline.evaluation.evaluate import MODELS
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.folder import RunFolder
@@ -227,8 +227,9 @@ def test_a_changed_byte_in_an_input_names_the_file(stage, name, copy, capsys):
     [
         (["trian", "locnet"], ["unknown verb 'trian'", "did you mean 'train'"]),
         (["train", "locnt"], ["unknown experiment 'locnt'", "did you mean 'locnet'"]),
-        (["train"], ["experiment"]),
-        ([], ["verb"]),
+        (["train"], ["required: EXPERIMENT"]),
+        (["trian"], ["unknown verb 'trian'", "did you mean 'train'"]),
+        (["train", EXPERIMENT, "--foce"], ["unknown argument '--foce'", "did you mean '--force'"]),
         (["train", EXPERIMENT, "--set", "train.epoch=1"], ["unknown setting 'epoch'"]),
         (["train", EXPERIMENT, "--set", "train.epochs=zero"], ["epochs is 'zero'"]),
         (["deploy", EXPERIMENT, "--target", "loihi3"], ["loihi3"]),
@@ -281,18 +282,39 @@ def test_evaluate_scores_a_run(runs, tmp_path, capsys):
     assert len(found["rows"]) == len(MODELS)
 
 
-def test_help_names_every_stage_and_is_quick_to_load():
-    """`cotrain --help` loads nothing heavy."""
+def loaded_after(arguments) -> tuple[str, list[str]]:
+    """What a command prints, and the heavy packages that it has loaded then."""
     script = (
         "import sys; from cotrain.pipeline.__main__ import main\n"
-        "try: main(['--help'])\n"
+        f"try: main({arguments!r})\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('numpy', 'tensorflow', 'nengo', 'nengo_dl', 'nengo_loihi', 'numba') if m in sys.modules])"
+        "print([m for m in ('numpy', 'pydantic', 'tensorflow', 'nengo', 'nengo_loihi', 'numba') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
-    for word in ("train", "finetune", "quantize", "deploy", "report", "repeat", "evaluate", "check", "data"):
-        assert word in out
-    assert out.splitlines()[-1] in ("[]", "['numpy']")
+    return out, out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_names_every_verb_and_loads_nothing_heavy(arguments):
+    out, loaded = loaded_after(arguments)
+    assert [line.split()[0] for line in out.splitlines() if line[:2] == "  " and line[2] != " "] == list(VERBS)
+    assert max(map(len, out.splitlines())) < 80 and loaded == "[]"
+
+
+def test_help_of_every_verb_describes_every_argument(capsys):
+    for name in VERBS:
+        parser = parser_for(name)
+        for action in parser._actions:
+            assert action.help, f"{name} {action.dest}"
+    assert loaded_after(["evaluate", "--help"])[1] == "[]"
+    with pytest.raises(SystemExit) as caught:
+        main(["check", "--help"])
+    assert caught.value.code == 0 and "kapoho_bay, nahuku8, nahuku32, pohoiki" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cotrain("--version") == 0
+    assert capsys.readouterr().out == f"loihi-cotrain {__version__}\n"
 
 
 def test_settings_prints_every_key_with_default_bounds_and_meaning(capsys):

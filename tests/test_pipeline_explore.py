@@ -9,7 +9,7 @@ import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import experiment
 from cotrain.pipeline.__main__ import main
-from cotrain.pipeline.commands import explore
+from cotrain.pipeline.evaluation import explore
 from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.folder import RunFolder

@@ -24,7 +24,7 @@ def runs(tmp_path_factory):
 
 def told(runs):
     lines = []
-    status.run(runs, say=lines.append)
+    status.show(runs, say=lines.append)
     assert all(len(line) <= 80 for line in lines if "/" not in line), lines
     return "\n".join(lines)
 
@@ -92,7 +92,7 @@ def test_a_sweep_and_an_empty_folder(tmp_path):
 
 def test_no_folder(tmp_path):
     with pytest.raises(MissingError, match="--runs DIR"):
-        status.run(tmp_path / "none")
+        status.show(tmp_path / "none")
 
 
 def test_it_is_quick(runs):

@@ -6,6 +6,7 @@ call can tell that nothing is left to do. Only what the loaders read is unpacked
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cotrain.hardware.errors import CorruptError, CotrainError, InputError, OutputError
+from cotrain.pipeline.commands import options
 from cotrain.pipeline.commands.fetching import Archive, fetch
-from cotrain.pipeline.experiment import nearest
 from cotrain.pipeline.runs.lock import locked
+from cotrain.pipeline.words import nearest
 
 COMPLETE = ".complete.json"  # {path: sha256} of the files of a folder, written last
 ARCHIVES = ".download"  # folder of the archives, below the data folder; emptied when they are unpacked
@@ -195,6 +197,16 @@ def choose(names: tuple[str, ...]) -> tuple[Source, ...]:
         if name not in SOURCES:
             raise InputError(f"unknown data set {name!r}{nearest(name, list(SOURCES))}; there are {', '.join(SOURCES)}")
     return tuple(SOURCES[name] for name in names or SOURCES)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(SOURCES)} (default: all)")
+    options.add_data(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    main(arguments.data, choose(tuple(arguments.names)))
+    return 0
 
 
 def main(data_dir: Path, sources: tuple[Source, ...] | None = None, say=print) -> None:

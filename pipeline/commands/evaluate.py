@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline import datasets
-from cotrain.pipeline.datasets.constant import constant_predictor
-from cotrain.pipeline.evaluation.evaluate import Kept, check_models, evaluate
-from cotrain.pipeline.experiment import Experiment
-from cotrain.pipeline.networks import spec_for
-from cotrain.pipeline.runs import artifacts
-from cotrain.pipeline.runs.parameters import from_package, from_runs
+from cotrain.pipeline.commands import options
+from cotrain.pipeline.runs.asked import Asked
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.datasets import Dataset
+    from cotrain.pipeline.experiment import Experiment
 
 
-def run(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_experiments(parser)
+    parser.add_argument(
+        "--split", choices=("test", "all"), default="test", help="the samples that are scored (default: test)"
+    )
+    options.add_models(parser, "comma-separated rows (default: all)")
+    parser.add_argument(
+        "--params", choices=("pretrained", "run"), default="pretrained",
+        help="the package's parameters, or those of your run (default: pretrained)",
+    )  # fmt: skip
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="first N samples (default: all)")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the scores go")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    name = arguments.experiment
+    score(
+        options.load(arguments, name), arguments.data, arguments.runs, arguments.split, arguments.models,
+        arguments.params, arguments.limit, arguments.json, asked=options.asked(arguments, name),
+    )  # fmt: skip
+    return 0
+
+
+def score(
     experiment: Experiment,
     data: Path,
     runs: Path,
@@ -24,7 +49,8 @@ def run(
     source: str,
     limit: int,
     json_path: Path,
-    say=print,
+    say: Callable[[str], None] = print,
+    asked: Asked | None = None,
 ) -> None:
     """Score and write `json_path`.
 
@@ -42,6 +68,13 @@ def run(
     ------
     InputError, MissingError, CorruptError, OutputError
     """
+    from cotrain.pipeline import datasets
+    from cotrain.pipeline.datasets.constant import constant_predictor
+    from cotrain.pipeline.evaluation.evaluate import Kept, check_models, evaluate
+    from cotrain.pipeline.networks import spec_for
+    from cotrain.pipeline.runs import artifacts
+    from cotrain.pipeline.runs.parameters import from_package, from_runs
+
     if limit < 0:
         raise InputError(f"--limit is {limit}; expected the number of samples, or 0 for all")
     if not json_path.resolve().parent.is_dir():
@@ -54,7 +87,8 @@ def run(
     if note:
         say(f"evaluate {experiment.name}: {note}")
     experiment = experiment.deployed()
-    found = from_package(experiment) if source == "pretrained" else from_runs(experiment, runs)
+    train = asked.command("train") if asked else ""
+    found = from_package(experiment) if source == "pretrained" else from_runs(experiment, runs, train)
     everything = datasets.load_for(experiment.data, data, runs / artifacts.SCRATCH)
     for rejected in everything.rejected:
         say(f"  not used: {rejected}")
@@ -72,29 +106,19 @@ def run(
     result.metrics["split"] = split
     result.metrics["steps_note"] = note
     result.metrics["parameters"] = found.source
-    result.metrics["dataset"] = describe(everything, len(scored))
+    result.metrics["dataset"] = datasets.describe(everything, len(scored))
     artifacts.write_json(json_path, result.metrics)
     kept.remove()
     say(f"evaluate {experiment.name}: wrote {json_path}")
 
 
-def _key(experiment: Experiment, params: dict, constant, scored: datasets.Dataset) -> str:
+def _key(experiment: Experiment, params: dict, constant, scored: Dataset) -> str:
     """Stands for everything that a row is a function of."""
+    from cotrain.pipeline.runs import artifacts
+
     arrays = {f"{kind}/{name}": value for kind, part in params.items() for name, value in part.items()}
     arrays.update(
         constant=constant, images=scored.images, targets=scored.targets, names=scored.names, groups=scored.groups
     )
     settings = experiment.resolved("data", "network", "neurons", "finetune", "quantize", "deploy")
     return artifacts.json_digest([settings, artifacts.arrays_digest(arrays)])
-
-
-def describe(dataset: datasets.Dataset, n_scored: int) -> dict:
-    """Counts and rejects for metrics.json."""
-    counts = {f"n_{split}": int((dataset.split == split).sum()) for split in datasets.SPLITS}
-    return {
-        "name": dataset.name,
-        "n_total": len(dataset),
-        **counts,
-        "n_scored": n_scored,
-        "rejected": [{"name": r.name, "path": r.path, "reason": r.reason} for r in dataset.rejected],
-    }

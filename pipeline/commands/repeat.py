@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -9,21 +10,46 @@ from typing import Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
+from cotrain.pipeline.commands import options
 from cotrain.pipeline.experiment import Experiment, shared_settings
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.runs.asked import Asked
 from cotrain.pipeline.stages import runner
 
 SCHEMA = 1
 STAGES = ("train", "finetune", "deploy")
 
 
-def run(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_experiments(parser)
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="how many, the experiment's own first (default: 3)"
+    )
+    options.add_models(parser, "comma-separated rows of the further seeds (default: all)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    name = arguments.experiment
+    experiment = options.load(arguments, name)
+    repeat(
+        experiment,
+        arguments.runs,
+        arguments.data,
+        arguments.seeds,
+        arguments.models,
+        asked=options.asked(arguments, name),
+    )
+    return 0
+
+
+def repeat(
     experiment: Experiment,
     runs: Path,
     data: Path,
     n_seeds: int,
     models: tuple[str, ...] | None = None,
     say: Callable[[str], None] = print,
+    asked: Asked | None = None,
 ) -> dict[str, Any]:
     """Train, fine-tune and deploy with the seeds ``experiment.seed``, ``experiment.seed + 1``, ...
 
@@ -55,14 +81,18 @@ def run(
     further = experiment.deploy
     if models is not None:
         further = dataclasses.replace(further, models=check_models(models))
+    seeds = [experiment.seed + i for i in range(n_seeds)]
+    each = [  # all are made before one is run: a seed may be refused
+        dataclasses.replace(experiment, seed=seed, deploy=further if i else experiment.deploy)
+        for i, seed in enumerate(seeds)
+    ]
     found = []
-    for i in range(n_seeds):
-        seed = experiment.seed + i
-        one = dataclasses.replace(experiment, seed=seed, deploy=further if i else experiment.deploy)
-        where = artifacts.seed_runs(runs, experiment.name, seed) if i else runs
-        say(f"seed {seed} ({i + 1} of {n_seeds})")
+    for i, one in enumerate(each):
+        where = artifacts.seed_runs(runs, experiment.name, one.seed) if i else runs
+        say(f"seed {one.seed} ({i + 1} of {n_seeds})")
         for stage in STAGES:
-            runner.run(stage, one, where, data, say=say)
+            there = dataclasses.replace(asked, runs=where) if asked else None
+            runner.run(stage, one, where, data, say=say, asked=there)
         found.append(artifacts.read_json(artifacts.stage_folder(where, experiment.name, "deploy") / artifacts.METRICS))
     summary = summarise(experiment, found)
     artifacts.write_json(artifacts.seeds_file(runs, experiment.name), summary)

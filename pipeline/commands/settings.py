@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import textwrap
 from collections.abc import Callable
 
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline.checked import Entry, nearest
-from cotrain.pipeline.experiment import SECTIONS, Experiment, entries
+from cotrain.pipeline.checked import Entry, entries
+from cotrain.pipeline.experiment import SECTIONS, Experiment
+from cotrain.pipeline.words import nearest
 
 WIDTH = 79
 INDENT = "    "
 
 
-def run(section: str | None, say: Callable[[str], None] = print) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "section", nargs="?", metavar="SECTION", help="for example train, or train.epochs (default: all)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    show(arguments.section)
+    return 0
+
+
+def show(section: str | None, say: Callable[[str], None] = print) -> None:
     """Print the settings of one section, or of all.
 
     Raises

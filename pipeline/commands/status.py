@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import textwrap
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from cotrain.hardware.errors import CotrainError, MissingError
 from cotrain.hardware.progress import duration
 from cotrain.pipeline import experiment as experiments
+from cotrain.pipeline.commands import options
 from cotrain.pipeline.evaluation.rows import MODELS
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.runs import artifacts
@@ -22,7 +24,16 @@ from cotrain.pipeline.stages.table import STAGES
 WIDTH = 79
 
 
-def run(runs: Path, say: Callable[[str], None] = print) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_runs(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    show(arguments.runs)
+    return 0
+
+
+def show(runs: Path, say: Callable[[str], None] = print) -> None:
     """Print what there is of every experiment and sweep in `runs`.
 
     Stages that are done, running or broken; settings that differ from the experiment's own; scores; size on disk.

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cotrain.hardware import files
+from cotrain.pipeline.commands import options
 
 
-def run(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sweep", type=Path, metavar="SWEEP.toml", help="base, trials, space and objectives")
+    options.add_runs(parser)
+    options.add_data(parser)
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, or jobs of slurm (default: 1)")
+    parser.add_argument(
+        "--cluster", default="", metavar="ADDRESS|slurm", help="tcp://HOST:PORT of a Dask scheduler, or slurm"
+    )
+    parser.add_argument("--force", action="store_true", help="delete the trials of another sweep of this name")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the table goes as well")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    sweep(
+        arguments.sweep, arguments.runs, arguments.data, arguments.workers, arguments.cluster, arguments.json,
+        arguments.force,
+    )  # fmt: skip
+    return 0
+
+
+def sweep(
     path: Path,
     runs: Path,
     data: Path,
@@ -35,6 +56,7 @@ def run(
     dict
         See `sweeps.driver.run`.
     """
+    from cotrain.hardware import files
     from cotrain.pipeline.sweeps import driver, plan, sampling
     from cotrain.pipeline.sweeps.workers import pool
 

@@ -14,10 +14,21 @@ from pathlib import Path
 
 from cotrain.hardware.errors import InputError
 
-from .base import IGNORE, SPLITS, Dataset, Rejected
+from .base import IGNORE, SPLITS, Dataset, Rejected, describe
 from .neighbours import with_neighbours
 
-__all__ = ["DATASETS", "IGNORE", "SPLITS", "SOURCES", "SYNTHETIC", "Dataset", "Rejected", "load", "load_for"]
+__all__ = [
+    "DATASETS",
+    "IGNORE",
+    "SPLITS",
+    "SOURCES",
+    "SYNTHETIC",
+    "Dataset",
+    "Rejected",
+    "describe",
+    "load",
+    "load_for",
+]
 
 # name: (module, function); the modules are imported when they are used, as they bring Pillow and NiBabel.
 SOURCES = {  # your own files, in data.path

@@ -249,6 +249,18 @@ def split_by_group(groups: np.ndarray, seed: int) -> np.ndarray:
     return np.array([place[group] for group in groups.tolist()])
 
 
+def describe(dataset: Dataset, n_scored: int) -> dict[str, Any]:
+    """Counts and rejects, as metrics.json tells them."""
+    counts = {f"n_{split}": int((dataset.split == split).sum()) for split in SPLITS}
+    return {
+        "name": dataset.name,
+        "n_total": len(dataset),
+        **counts,
+        "n_scored": n_scored,
+        "rejected": [{"name": r.name, "path": r.path, "reason": r.reason} for r in dataset.rejected],
+    }
+
+
 def check_image_shape(image_shape) -> tuple[int, int]:
     """Return (height, width) as integers, or raise InputError."""
     try:

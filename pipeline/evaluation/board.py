@@ -1,56 +1,16 @@
-"""``cotrain verify``, and what came back from the lab as one more row of the comparison: loihi-board."""
+"""What came back from the lab as one more row of the comparison: loihi-board."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
+from cotrain.pipeline.evaluation.rows import BOARD as MODEL
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.evaluation.tally import predictions
 from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz, score
 from cotrain.pipeline.networks import IMAGE, NetworkSpec, decode
-from cotrain.pipeline.runs import artifacts
-
-MODEL = "loihi-board"
-
-
-def verify(bundle: Path, results: Path | None, runs: Path, say=print) -> bool:
-    """Check a bundle; given results of a board, compare them and write the row.
-
-    Returns
-    -------
-    bool
-        Whether every value and every spike is what is expected.
-
-    Raises
-    ------
-    MissingError, CorruptError, InputError
-        As `hardware.bundle.verify.verify`.
-    """
-    from cotrain.hardware.bundle.verify import verify as check
-
-    checked = check(bundle, results, say=say)
-    if results is None:
-        return checked.equal
-    experiment = checked.manifest["experiment"]
-    if checked.results["target"] != "loihi":
-        say(f"no {MODEL} row: these results are of target {checked.results['target']}, not of a board")
-        return checked.equal
-    deploy = artifacts.stage_folder(runs, experiment, "deploy")
-    if not (deploy / artifacts.PREDICTIONS).is_file():
-        say(f"no {MODEL} row: {deploy} has no {artifacts.PREDICTIONS}; first run: cotrain deploy {experiment}")
-        return checked.equal
-    scored, metrics = (
-        artifacts.read_npz(deploy / artifacts.PREDICTIONS),
-        artifacts.read_json(deploy / artifacts.METRICS),
-    )
-    row = board_row(checked, scored, metrics)
-    path = artifacts.board_file(runs, experiment)
-    artifacts.write_json(path, row)
-    say(f"{MODEL} row in {path}; put it into the report: cotrain report {experiment} --force")
-    return checked.equal
 
 
 def board_row(checked, scored: dict[str, np.ndarray], metrics: dict[str, Any]) -> dict[str, Any]:

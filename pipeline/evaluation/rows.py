@@ -3,3 +3,4 @@
 from __future__ import annotations
 
 MODELS = ("constant", "ann", "converted", "hybrid", "loihi-converted", "loihi-hybrid")
+BOARD = "loihi-board"  # what came back from a lab; appended to the others

@@ -12,7 +12,7 @@ NAMES = {"iou": "IoU", "dice": "Dice", "accuracy": "accuracy"}
 
 
 def picture(result: dict[str, Any], path: Path) -> None:
-    """Draw what `pipeline.commands.explore.run` returned.
+    """Draw what `pipeline.evaluation.explore.explore` returned.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cotrain.pipeline.commands.evaluate import describe
+from cotrain.pipeline.datasets import describe
 from cotrain.pipeline.datasets.constant import constant_predictor
 from cotrain.pipeline.evaluation.evaluate import Kept, evaluate
 from cotrain.pipeline.evaluation.models import raster

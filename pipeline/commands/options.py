@@ -1,0 +1,74 @@
+"""What verbs have in common: the parser, options, and the experiments that are asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from cotrain.pipeline.layers import names
+from cotrain.pipeline.runs.asked import DATA, RUNS, Asked
+from cotrain.pipeline.words import nearest
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.experiment import Experiment
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest option that exists."""
+
+    def __init__(self, **options):
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        first, _, rest = message.partition(": ")
+        if first == "unrecognized arguments":
+            word = rest.split()[0].partition("=")[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            message = f"unknown argument {word!r}{nearest(word, known) if word.startswith('-') else ''}"
+            message += f"; see {self.prog} --help"
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+
+
+def add_experiments(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """One experiment or several, with what changes their settings and says where things lie."""
+    parser.add_argument(
+        "experiment",
+        nargs="+" if several else None,
+        metavar="EXPERIMENT",
+        help=f"{', '.join(names())}, or a .toml file",
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides",
+                        help="change a setting, for example train.epochs=1 (all: cotrain settings)")  # fmt: skip
+    add_runs(parser)
+    add_data(parser)
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Where data sets lie."""
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("COTRAIN_DATA") or DATA), metavar="DIR",
+                        help="where the named data sets lie (default: $COTRAIN_DATA, else data)")  # fmt: skip
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Where results lie."""
+    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="run folders (default: runs)")
+
+
+def add_models(parser: argparse.ArgumentParser, help: str) -> None:
+    """Rows of a comparison."""
+    parser.add_argument("--models", type=lambda text: tuple(text.split(",")), metavar="ROW,ROW", help=help)
+
+
+def load(arguments: argparse.Namespace, name: str, more: Iterable[str] = ()) -> Experiment:
+    """The experiment `name` with what ``--set`` and other options (`more`, as for ``--set``) change."""
+    from cotrain.pipeline import experiment
+
+    return experiment.load(name, [*arguments.overrides, *more])
+
+
+def asked(arguments: argparse.Namespace, name: str) -> Asked:
+    """How experiment `name` was asked for."""
+    return Asked(name, tuple(arguments.overrides), arguments.runs, arguments.data)
