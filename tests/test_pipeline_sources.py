@@ -517,3 +517,48 @@ def test_offset_and_scale_are_of_the_network_input(tmp_path):
     np.testing.assert_allclose(data.images, plain.images * 2 - 1, atol=1e-6)
     assert (data.pixel_scale, data.pixel_offset) == (2, -1)
     np.testing.assert_allclose(data.view(3), plain.images[3], atol=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------
+# What a folder may hold
+
+
+def test_a_picture_in_two_splits_is_refused(tmp_path):
+    classes_at(tmp_path, ("train", "test"))
+    shutil.copy(tmp_path / "train/cat/002.png", tmp_path / "test/cat/renamed.png")
+    with pytest.raises(
+        InputError, match="test/cat/renamed and train/cat/002 are the same picture, one in test and one in"
+    ):
+        load_classes(tmp_path)
+    masks_at(tmp_path / "m")
+    for part in ("train", "test"):
+        for kind in ("images", "labels"):
+            (tmp_path / "m" / kind / part).mkdir()
+            shutil.copy(tmp_path / "m" / kind / "p1.png", tmp_path / "m" / kind / part / f"{part}.png")
+    with pytest.raises(InputError, match="are the same picture, one in test and one in train"):
+        load_masks(tmp_path / "m")
+
+
+def test_links_that_lead_back_are_followed_once(tmp_path):
+    classes_at(tmp_path / "data")
+    (tmp_path / "data/cat/again").symlink_to(tmp_path / "data/cat")
+    (tmp_path / "data/dog/up").symlink_to(tmp_path / "data")
+    data = load_classes(tmp_path / "data")
+    assert (data.targets == 0).sum() == 6 and len(set(data.names.tolist())) == len(data)
+
+
+def test_names_that_no_terminal_can_show(tmp_path):
+    classes_at(tmp_path / "data")
+    save(tmp_path / "data/cat/\x1b[31m\n.png", np.zeros((4, 4), np.uint8))
+    (tmp_path / "data/cat/\x1b[31m\n.png").write_bytes(b"")
+    (rejected,) = load_classes(tmp_path / "data").rejected
+    assert str(rejected).isprintable()
+    (tmp_path / "data/cat").rename(tmp_path / "data/c\udcff")
+    with pytest.raises(InputError, match=r"'c\\udcff', a name that is no UTF-8"):
+        datasets.load("boxes", tmp_path / "data", image_shape=SHAPE)
+
+
+def test_more_than_the_memory_holds_is_refused_before_it_is_read(tmp_path):
+    classes_at(tmp_path)
+    with pytest.raises(InputError, match=r"6 images of 1000000 x 1000000 x 3 take 72,000 GB and this machine has"):
+        load_classes(tmp_path, image_shape=(10**6, 10**6))

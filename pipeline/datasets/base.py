@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .checks import IGNORE, SPLITS, TASKS, check
 
 __all__ = ["IGNORE", "SPLITS", "TASKS", "Dataset", "Rejected", "Unusable", "one_line", "split_by_group"]
 
+MEMORY_FRACTION = 0.6  # of the machine's, that images may take: training needs the rest
 HELD_OUT_FRACTION = 0.1  # of the groups, for the test split and again for the validation split
 
 
@@ -31,7 +33,9 @@ class Rejected:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason} ({self.path})"
+        """One line that a terminal can show, whatever a file is called."""
+        text = f"{self.name}: {self.reason} ({self.path})"
+        return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 @dataclass(frozen=True)
@@ -272,6 +276,31 @@ def check_image_shape(image_shape) -> tuple[int, int]:
             f"image_shape is {image_shape!r}: expected two whole numbers (height, width) of at least 4 pixels"
         )
     return height, width
+
+
+def need_memory(n_samples: int, shape: tuple[int, int], channels: int, name: str) -> None:
+    """Raise InputError where so many images would take most of this machine's memory."""
+    wanted = 4 * n_samples * shape[0] * shape[1] * channels
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if wanted > MEMORY_FRACTION * there:
+        raise InputError(
+            f"data set {name}: {n_samples:,} images of {shape[0]} x {shape[1]} x {channels} take {wanted / 1e9:,.0f} GB"
+            f" and this machine has {there / 1e9:,.0f} GB; choose a smaller data.height and data.width, or fewer samples"
+        )
+
+
+def refuse_shared(images: np.ndarray, names: np.ndarray, split: np.ndarray, name: str) -> None:
+    """Raise InputError where two splits hold the same picture, pixel by pixel; pictures of one grey do not count."""
+    seen: dict[int, int] = {}
+    for k, image in enumerate(images):
+        if image.min() == image.max():
+            continue
+        first = seen.setdefault(hash(image.tobytes()), k)
+        if split[first] != split[k] and np.array_equal(images[first], image):
+            raise InputError(
+                f"data set {name}: {names[first]} and {names[k]} are the same picture, one in {split[first]} and one "
+                f"in {split[k]}: what is tested must not be trained on; remove one of them"
+            )
 
 
 FETCH = "run `make data`, or name the folder of the data sets (DATA=DIR for make, --data DIR for cotrain)"

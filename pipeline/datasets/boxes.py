@@ -9,7 +9,18 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from cotrain.hardware.errors import InputError
 
-from .base import OWN, SPLITS, Dataset, Rejected, Unusable, check_image_shape, need_folder, need_samples
+from .base import (
+    OWN,
+    SPLITS,
+    Dataset,
+    Rejected,
+    Unusable,
+    check_image_shape,
+    need_folder,
+    need_memory,
+    need_samples,
+    refuse_shared,
+)
 from .boxfiles import read_labels
 from .listing import files_by_stem, honoured, split_of_path
 from .marked import Marked
@@ -61,6 +72,7 @@ def load(
     need_folder(path, "pictures", OWN)
     marked, where, notes = read_labels(Path(labels) if labels else path, path)
     pictures = files_by_stem(path, ENDINGS, deep=True)
+    need_memory(len(pictures), shape, channels, name)
     finder = _Finder(path, pictures)
     category = _choose(category, marked, labels or path)
     images, boxes, names, splits, rejected = [], [], [], [], []
@@ -107,10 +119,13 @@ def load(
             notes.append(f"{n} {text}")
     names = np.array(names)
     split, keep = honoured(names, splits, seed, where, notes)
+    stack = np.stack(images)
+    if any(splits):
+        refuse_shared(stack, names, split, name)
     data = Dataset(
         name=name,
         task="boxes",
-        images=np.stack(images),
+        images=stack,
         targets=np.array(boxes, dtype=np.float32),
         names=names,
         groups=names,

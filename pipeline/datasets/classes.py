@@ -10,7 +10,18 @@ import numpy as np
 from cotrain.hardware.errors import InputError, MissingError
 
 from . import idx
-from .base import FETCH, OWN, Dataset, Rejected, Unusable, check_image_shape, need_folder, need_samples
+from .base import (
+    FETCH,
+    OWN,
+    Dataset,
+    Rejected,
+    Unusable,
+    check_image_shape,
+    need_folder,
+    need_memory,
+    need_samples,
+    refuse_shared,
+)
 from .listing import files_by_stem, folders, honoured, split_word
 from .pictures import ENDINGS, read_picture
 
@@ -33,6 +44,7 @@ class _Gathered:
 
     def add_arrays(self, pixels: np.ndarray, labels: np.ndarray, split: str) -> None:
         """Pictures (n, height, width[, 3]) uint8 as files hold them."""
+        need_memory(len(self.images) + len(pixels), self.shape, self.channels, split)
         start = sum(1 for part in self.splits if part == split)
         for k, (picture, label) in enumerate(zip(pixels, labels.tolist(), strict=True), start=start):
             self.images.append(_fitted(picture, self.shape, self.channels, self.invert))
@@ -108,12 +120,14 @@ def load(
     notes = []
     if got.n_coarse:
         notes.append(f"{got.n_coarse} picture(s) have 16 bits a colour, of which the upper 8 were read")
-    names = np.array(got.names)
+    names, stack = np.array(got.names), np.stack(got.images)
     split, _ = honoured(names, got.splits, seed, where, notes)
+    if name == "classes" and any(got.splits):  # of the named sets it is known
+        refuse_shared(stack, names, split, name)
     return Dataset(
         name=name,
         task="classes",
-        images=np.stack(got.images),
+        images=stack,
         targets=np.array(got.labels, dtype=np.int64),
         names=names,
         groups=names,
@@ -174,7 +188,7 @@ def _read_folders(path: Path, got: _Gathered, class_names: tuple[str, ...], advi
         for folder in classes[split]:
             if folder.name not in known:
                 raise InputError(f"{folder} is no class of {', '.join(known)}; remove or rename it")
-            for sample, file in _pictures(folder):
+            for sample, file in _pictures(folder, got):
                 _read_one(got, file, sample, place, path, split, known.index(folder.name))
     return known
 
@@ -191,8 +205,9 @@ def _agreed(path: Path, classes: dict[str | None, list[Path]]) -> tuple[str, ...
     return tuple(sorted(everywhere))
 
 
-def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
+def _pictures(folder: Path, got: _Gathered) -> Iterator[tuple[str, Path]]:
     files = files_by_stem(folder, ENDINGS, deep=True)
+    need_memory(len(got.images) + len(files), got.shape, got.channels, folder.name)
     if not files:
         raise InputError(f"the class folder {folder} holds no picture; remove it, or put pictures into it")
     yield from files.items()

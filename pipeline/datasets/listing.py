@@ -62,24 +62,52 @@ def files_by_stem(folder: Path, endings: Iterable[str], *, deep: bool = False) -
 
 
 def walk(folder: Path, *, deep: bool) -> list[Path]:
-    """Files of a folder, sorted; hidden ones and those in hidden folders left out."""
+    """Files of a folder, sorted; hidden ones and those in hidden folders left out.
+
+    Links to folders are followed, each folder once.
+
+    Raises
+    ------
+    MissingError
+        The folder is not there or cannot be read.
+    InputError
+        There are too many files, or one has a name that is no UTF-8.
+    """
     out: list[Path] = []
+    _walk(Path(folder), deep, set(), out)
+    return out
+
+
+def _walk(folder: Path, deep: bool, seen: set[tuple[int, int]], out: list[Path]) -> None:
     try:
+        here = folder.stat()
+        if (here.st_dev, here.st_ino) in seen:
+            return
+        seen.add((here.st_dev, here.st_ino))
         for name in sorted(os.listdir(folder)):
-            path = Path(folder, name)
             if name.startswith("."):
                 continue
+            if not _is_text(name):
+                raise InputError(f"{folder} holds {name!a}, a name that is no UTF-8; rename it")
+            path = folder / name
             if not path.is_dir():
                 out.append(path)
             elif deep:
-                out.extend(walk(path, deep=True))
+                _walk(path, deep, seen, out)
             if len(out) > MAX_FILES:
                 raise InputError(f"{folder} holds more than {MAX_FILES:,} files; name a smaller folder")
     except OSError as error:
         raise _no_folder(folder, error) from None
     except RecursionError:
         raise InputError(f"{folder} is nested too deep; name the folder of the files") from None
-    return out
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:  # bytes that the file system has and UTF-8 has not
+        return False
+    return True
 
 
 def folders(folder: Path) -> list[Path]:

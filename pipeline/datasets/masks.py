@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from cotrain.hardware.errors import InputError
 
-from .base import IGNORE, OWN, Dataset, Rejected, Unusable, check_image_shape, need_folder, need_samples
+from .base import (
+    IGNORE,
+    OWN,
+    Dataset,
+    Rejected,
+    Unusable,
+    check_image_shape,
+    need_folder,
+    need_memory,
+    need_samples,
+    refuse_shared,
+)
 from .boxfiles import image_sets
 from .listing import files_by_stem, honoured, split_of_path
 from .pictures import ENDINGS, read_labels, read_picture
@@ -70,6 +82,7 @@ def load(
     masks = {split_of_path(stem): file for stem, file in files_by_stem(labels, ENDINGS, deep=True).items()}
     if inside or path.resolve() == labels.resolve():
         _refuse_same(pictures, masks)
+    need_memory(len(pictures), shape, channels + 1, name)
     lists = image_sets(labels, path, "Segmentation")
     images, targets, names, splits, rejected = [], [], [], [], []
     values: set[int] = set()
@@ -92,7 +105,7 @@ def load(
         n_coarse += picture.coarse
         images.append(picture.image)
         targets.append(mask)
-        names.append(f"{split}/{sample}" if split and (None, sample) in pictures else sample)
+        names.append(sample)
         splits.append(lists.get(sample.rpartition("/")[2]) if lists else split)
     need_samples(len(pictures) + len(masks), len(images), path, "pictures and label images", rejected)
     names = _apart(names, splits)
@@ -101,10 +114,13 @@ def load(
     if not ((stacked > 0) & (stacked != IGNORE)).any():
         raise InputError(f"{labels}: no label image marks a pixel of {_wanted(classes)}; {OWN}")
     split, keep = honoured(names, splits, seed, "ImageSets/Segmentation" if lists else "folders of the pictures", notes)
+    stack = np.stack(images)
+    if any(splits):
+        refuse_shared(stack, names, split, name)
     data = Dataset(
         name=name,
         task="masks",
-        images=np.stack(images),
+        images=stack,
         targets=stacked,
         names=names,
         groups=names,
@@ -166,8 +182,8 @@ def _refuse_same(pictures: dict, masks: dict) -> None:
 
 def _apart(names: list[str], splits: list[str | None]) -> np.ndarray:
     """Names, with their split in front where two splits have one of them."""
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    return np.array([f"{s}/{n}" if n in twice else n for n, s in zip(names, splits, strict=True)])
+    counts = Counter(names)
+    return np.array([f"{s}/{n}" if counts[n] > 1 else n for n, s in zip(names, splits, strict=True)])
 
 
 def _relative(file: Path, folder: Path) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.files import read_json
 
-from .base import IGNORE, OWN, Dataset, Rejected, Unusable, check_image_shape, need_folder, need_samples
+from .base import IGNORE, OWN, Dataset, Rejected, Unusable, check_image_shape, need_folder, need_memory, need_samples
 from .listing import files_by_stem, honoured, split_word
 from .nifti import ENDINGS, read_volume
 from .slicing import Cut, slices_of
@@ -113,6 +113,7 @@ def read(
         stem: file for stem, file in files_by_stem(path / "labelsTr", ENDINGS).items() if re.fullmatch(pattern, stem)
     }
     images = _channels(files_by_stem(path / "imagesTr", ENDINGS), labels, pattern)
+    need_memory(len(images) * max(cut.n_slices, 1), cut.shape, 2, name)
     about = _About.read(path, classes, class_names, allowed, n_channels)
     parts, spacings, rejected = [], [], []
     n_found = n_unoriented = 0
