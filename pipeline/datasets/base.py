@@ -285,7 +285,7 @@ def need_memory(n_samples: int, shape: tuple[int, int], channels: int, name: str
     if wanted > MEMORY_FRACTION * there:
         raise InputError(
             f"data set {name}: {n_samples:,} images of {shape[0]} x {shape[1]} x {channels} take {wanted / 1e9:,.0f} GB"
-            f" and this machine has {there / 1e9:,.0f} GB; choose a smaller data.height and data.width, or fewer samples"
+            f" and this machine has {there / 1e9:,.0f} GB; take a smaller data.height and data.width, or fewer samples"
         )
 
 
@@ -293,7 +293,7 @@ def refuse_shared(images: np.ndarray, names: np.ndarray, split: np.ndarray, name
     """Raise InputError where two splits hold the same picture, pixel by pixel; pictures of one grey do not count."""
     seen: dict[int, int] = {}
     for k, image in enumerate(images):
-        if image.min() == image.max():
+        if not split[k] or image.min() == image.max():  # not used, or blank
             continue
         first = seen.setdefault(hash(image.tobytes()), k)
         if split[first] != split[k] and np.array_equal(images[first], image):
