@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any, Optional, TextIO
+
+REWRITTEN_EVERY_S, LOGGED_EVERY_S = 0.2, 15.0
 
 
 def duration(seconds: float) -> str:
@@ -19,6 +22,8 @@ def duration(seconds: float) -> str:
 class Progress:
     """Counts work that is done; on a terminal the line is rewritten, in a log a new one comes every 15 seconds.
 
+    The line of a terminal has a bar where Rich is installed; a lab's Python does without.
+
     Parameters
     ----------
     label : str
@@ -27,37 +32,100 @@ class Progress:
         Units of work.
     done : int
         Units that were done before; the time left is told from the others.
+    stream : file, optional
+        Default: standard error.
+    short : bool
+        Say in a log, too, what was over before its first line was due.
     """
 
-    def __init__(self, label: str, total: int, done: int = 0, stream=None):
+    def __init__(
+        self, label: str, total: int, done: int = 0, stream: Optional[TextIO] = None, short: bool = False
+    ) -> None:
+        self.short = short
         self.label, self.total, self.done, self.first = label, total, done, done
         self.stream = stream or sys.stderr
         self.rewrites = self.stream.isatty()
         self.started = self.written = time.perf_counter()
+        self._line: Any = None
 
     def advance(self, n: int = 1) -> None:
         """`n` more units are done."""
         self.done += n
         now = time.perf_counter()
-        if now - self.written < (0.2 if self.rewrites else 15) and self.done < self.total:
+        if now - self.written < (REWRITTEN_EVERY_S if self.rewrites else LOGGED_EVERY_S) and self.done < self.total:
             return
-        if self.done >= self.total and not self.rewrites and self.written == self.started:
-            return  # short work needs no line in a log
+        if self.done >= self.total and not (self.rewrites or self.short) and self.written == self.started:
+            return
         self.written = now
         left = (now - self.started) / max(self.done - self.first, 1) * (self.total - self.done)
-        text = f"  {self.label}: {self.done}/{self.total}"
-        text += f", {duration(left)} left" if left else f", {duration(now - self.started)}"
-        self.stream.write(f"\r{text:<70}" if self.rewrites else f"{text}\n")
-        self.stream.flush()
+        when = f"{duration(left)} left" if left else duration(now - self.started)
+        if self.rewrites:
+            if self._line is None:
+                self._line = _bar(self) or _PlainLine(self)
+            self._line.show(when)
+        else:
+            self.stream.write(f"  {self.label}: {self.done}/{self.total}, {when}\n")
+            self.stream.flush()
 
     def close(self) -> None:
-        """Leave the line."""
-        if self.rewrites and self.done:
-            self.stream.write("\r" + " " * 70 + "\r")
-            self.stream.flush()
+        """Leave the line; the next `advance` begins it anew."""
+        if self._line is not None:
+            self._line.clear()
+            self._line = None
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _PlainLine:
+    def __init__(self, of: Progress) -> None:
+        self.of = of
+
+    def show(self, when: str) -> None:
+        text = f"  {self.of.label}: {self.of.done}/{self.of.total}, {when}"
+        self._write(f"\r{text:<70}")
+
+    def clear(self) -> None:
+        self._write("\r" + " " * 70 + "\r")
+
+    def _write(self, text: str) -> None:
+        self.of.stream.write(text)
+        self.of.stream.flush()
+
+
+def _bar(of: Progress) -> Any:
+    """The line by Rich; None where it is not installed."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+    except ImportError:
+        return None
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[when]}"),
+    )
+    # what is printed meanwhile goes where it would go without a bar, and nothing is drawn by a thread
+    bar = Bar(
+        *columns, console=Console(file=of.stream), transient=True, auto_refresh=False, redirect_stdout=False,
+        redirect_stderr=False,
+    )  # fmt: skip
+    return _RichLine(of, bar)
+
+
+class _RichLine:
+    def __init__(self, of: Progress, bar: Any) -> None:
+        self.of, self.bar = of, bar
+        self.task = bar.add_task(of.label.replace("[", r"\["), total=of.total, completed=of.done, when="")
+        bar.start()
+
+    def show(self, when: str) -> None:
+        self.bar.update(self.task, completed=self.of.done, when=when, refresh=True)
+
+    def clear(self) -> None:
+        self.bar.stop()

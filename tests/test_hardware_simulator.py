@@ -362,7 +362,7 @@ def test_progress_is_shown_on_stderr(capsys):
     with hardware.Simulator(net, target="emulator", progress=True) as sim:
         sim.predict({net.image: images(2)}, n_steps=4)
     captured = capsys.readouterr()
-    assert "2/2 samples" in captured.err and captured.out == ""
+    assert "samples on the emulator: 2/2" in captured.err and captured.out == ""
 
 
 def test_no_tensorflow_is_imported():

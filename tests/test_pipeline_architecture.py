@@ -68,6 +68,47 @@ def test_one_door_to_tensorflow():
         assert "pipeline.compat.import_nengo_dl" in imports(ROOT / path), path
 
 
+# Passes of hardware: each may import those before it
+PASSES = (
+    "errors", "files", "progress", "chip", "builder", "placement", "compiler", "emulator", "host", "preflight", "cost",
+    "simulator", "bundle",
+)  # fmt: skip
+
+
+def hardware_imports() -> dict[str, set[str]]:
+    """{module: the modules of hardware that it imports, inside functions too}, by dotted names."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in HARDWARE}
+    found = {}
+    for path in HARDWARE:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        asked = imports(path)
+        used = {i for i in asked if i in names} | {i.rpartition(".")[0] for i in asked if i not in names} & names
+        found[name] = used - {name, "hardware"}
+    return found
+
+
+def test_passes_of_hardware_import_those_before_them_only():
+    wrong = []
+    for module, used in hardware_imports().items():
+        if module == "hardware":  # loads what is asked for, by name
+            continue
+        for other in used:
+            ours, theirs = (PASSES.index(name.split(".")[1]) for name in (module, other))
+            if theirs > ours:
+                wrong.append(f"{module} imports {other}")
+    assert wrong == []
+    folders = {path.name for path in (ROOT / "hardware").iterdir() if path.is_dir() and list(path.glob("*.py"))}
+    assert folders <= set(PASSES)
+
+
+def test_no_circle_of_imports_in_hardware():
+    left = hardware_imports()
+    while left:
+        free = {name for name, used in left.items() if not used & set(left)}
+        assert free, f"in a circle, or behind one: {sorted(left)}"
+        left = {name: used for name, used in left.items() if name not in free}
+
+
 def test_one_door_to_nengo_loihi():
     """The others ask for what they need by name: ``door.BlockShape``; ``door.NAMES`` lists all that is used."""
     found = {str(path.relative_to(ROOT)) for path in HARDWARE if _names_nengo_loihi(path)}

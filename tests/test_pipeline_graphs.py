@@ -65,8 +65,8 @@ def test_the_emulator_gives_nengo_loihis_integers(name, experiment):
     spec = GRAPHS[name]
     params, image = params_of(spec), random_image(spec).astype(np.float32)
     n_steps = experiment.finetune.n_steps
-    built = placed_network(experiment, spec, params, probes=True)
-    with hardware.Simulator(built.net, target="emulator", dt_s=experiment.dt_s, seed=0) as sim:
+    built, lowered = placed_network(experiment, spec, params, probes=True)
+    with hardware.Simulator(lowered, target="emulator", seed=0) as sim:
         ours = sim.predict({built.image: image.reshape(1, 1, -1)}, n_steps=n_steps)
     built.image.output = image.ravel()
     loihi = import_nengo_loihi()

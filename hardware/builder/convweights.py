@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from cotrain.hardware.builder.convolution import axes_of
+from cotrain.hardware.chip.synapse_memory import COMPARTMENT_BASES
 from nengo.transforms import ConvolutionTranspose
-
-BASES = 256  # compartment bases that an axon can have; the rest of an offset goes into the indices
 
 
 def conv2d_loihi_weights(transform):
     """As `nengo_loihi.conv.conv2d_loihi_weights`.
+
+    Only a transposed convolution with padding "same" and an output shape of its own (twice the input, say) comes out as
+    in Nengo, whose padding nengo_loihi gets wrong there.
 
     Parameters
     ----------
@@ -31,18 +34,19 @@ def conv2d_loihi_weights(transform):
     output = transform.output_shape.spatial_shape
     kernel = np.transpose(kernel, (2, 0, 1, 3))
     if not transpose:
-        kernel = kernel[:, ::-1, ::-1, :]  # convolution as correlation
+        kernel = kernel[:, ::-1, ::-1, :]  # its positions in the order of the outputs that they lead to
 
-    rows, columns = (_Axis(transform, dimension, transpose) for dimension in (0, 1))
-    used = (rows.mask.any(axis=1)[:, None] & columns.mask.any(axis=1)).ravel()
+    rows, columns = axes_of(transform)
+    (row_masks, row_kind), (column_masks, column_kind) = _kinds(rows), _kinds(columns)
+    used = ((rows.count > 0)[:, None] & (columns.count > 0)).ravel()
     offset = rows.first[:, None] * output[1] + columns.first
     offset = (offset * n_filters if transform.channels_last else offset).ravel()
-    base = offset % BASES
+    base = offset % COMPARTMENT_BASES
     # entries in the order in which pixels first need them
     key = np.stack(
         [
-            np.repeat(rows.kind, len(columns.kind)),
-            np.tile(columns.kind, len(rows.kind)),
+            np.repeat(row_kind, len(column_kind)),
+            np.tile(column_kind, len(row_kind)),
             offset - base,
         ],
         axis=1,
@@ -58,8 +62,8 @@ def conv2d_loihi_weights(transform):
     entry_of_axon[used] = rank[entry.ravel()]
 
     weights, indices = [], []
-    for row_kind, column_kind, index_offset in kinds[by_first].tolist():
-        mask_i, mask_j = rows.masks[row_kind], columns.masks[column_kind]
+    for i, j, index_offset in kinds[by_first].tolist():
+        mask_i, mask_j = row_masks[i], column_masks[j]
         w = kernel[:, mask_i[:, None] * mask_j, :]
         steps = np.ix_(np.arange(mask_i.sum()), np.arange(mask_j.sum()), np.arange(n_filters))
         if transform.channels_last:
@@ -77,39 +81,7 @@ def conv2d_loihi_weights(transform):
     return weights, indices, entry_of_axon, base_of_axon
 
 
-class _Axis:
-    """One dimension of a convolution.
-
-    Attributes
-    ----------
-    mask : (n_input, n_kernel) bool array
-        Which elements of the kernel fall on outputs, for each input.
-    first : (n_input,) int array
-        The first of these outputs; undefined where there is none.
-    kind : (n_input,) int array
-        Number of the row of `masks` that equals the input's row of `mask`.
-    """
-
-    def __init__(self, transform, dimension, transpose):
-        n_in = transform.input_shape.spatial_shape[dimension]
-        n_out = transform.output_shape.spatial_shape[dimension]
-        size, stride = transform.kernel_size[dimension], transform.strides[dimension]
-        pad = 0
-        if transform.padding == "same":  # as nengo._vendor.npconv2d
-            if transpose:
-                reach = (n_in - 1) * stride + 1
-                pad = -(min(max(n_out + size - 1 - reach, 0), (size - 1) * 2) // 2)
-            else:
-                pad = max((n_out - 1) * stride + size - n_in, 0) // 2
-        start = np.arange(n_in) * stride + pad if transpose else np.arange(n_in) + pad + 1 - size
-        place = start[:, None] + np.arange(size)
-        if transpose:
-            self.mask = (place >= 0) & (place < n_out)
-            assert self.mask.any(axis=1).all()
-        else:
-            self.mask = (place >= 0) & (place < (n_out - 1) * stride + 1) & (place % stride == 0)
-        self.first = place[np.arange(n_in), self.mask.argmax(axis=1)]
-        if not transpose:
-            self.first //= stride
-        self.masks, kind = np.unique(self.mask, axis=0, return_inverse=True)
-        self.kind = kind.ravel()
+def _kinds(axis):
+    """The different ways in which an axis crops the kernel, (n_kinds, n_kernel) bool, and each input's, (n_in,)."""
+    masks, kind = np.unique(axis.ascending >= 0, axis=0, return_inverse=True)
+    return masks, kind.ravel()

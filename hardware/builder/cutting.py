@@ -13,6 +13,7 @@ from typing import List
 
 import numpy as np
 from cotrain.hardware.builder import door
+from cotrain.hardware.chip.synapse_memory import COMPARTMENT_BASES
 
 
 def split_synapse(old_block, old_synapse, new_blocks, validate):
@@ -177,7 +178,7 @@ def _cut_shared(synapse, owner, place):
         if synapse.pop_type == 0:
             base = np.zeros(len(first), dtype=np.int64)
         else:
-            base = np.minimum.reduceat(target, first) % 256  # the chip's limit on bases
+            base = np.minimum.reduceat(target, first) % COMPARTMENT_BASES
         ends = np.concatenate([first[1:], [mine.size]])
         target = target - np.repeat(base, ends - first)
         yield k, contents.part(axons, entry[axons], base, position[mine], target, first, ends)

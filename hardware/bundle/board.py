@@ -21,7 +21,7 @@ import numpy as np
 from cotrain.hardware.builder import door
 from cotrain.hardware.bundle.energy import REPEATS, Run, measure
 from cotrain.hardware.bundle.folder import Folder, Record
-from cotrain.hardware.bundle.targets import output_record, spike_counts
+from cotrain.hardware.bundle.record import output_record, spike_counts
 from cotrain.hardware.errors import InputError, MisfitError, MissingError
 
 # Of Intel's neuromorphic research cloud; used where there is no `sinfo` to ask.

@@ -1,21 +1,11 @@
-"""Run one sample at a time on a target; each gives the same kind of record.
-
-A record holds
-
-    output              (size,) float64: the output probe, averaged over the last `readout_steps` steps
-    output_steps        (n_steps,) uint64: for each step, the first 8 bytes of sha256 of the output (as <f8)
-    spikes/<layer>      (n_neurons,) uint16: spikes of each neuron
-
-so that every value and every spike of a run can be compared to the last bit, and a file of it stays small.
-"""
+"""Run one sample at a time on a target; each gives the same kind of record (`hardware.bundle.record`)."""
 
 from __future__ import annotations
-
-import hashlib
 
 import nengo
 import numpy as np
 from cotrain.hardware.bundle.folder import Folder, Record
+from cotrain.hardware.bundle.record import output_record, spike_counts
 from cotrain.hardware.simulator.simulator import Simulator
 
 TARGETS = ("emulator", "reference", "loihi")
@@ -28,18 +18,6 @@ def open_target(name: str, folder: Folder, layers: int = 0):
 
         return Board(folder, layers)
     return {"emulator": Emulator, "reference": Reference}[name](folder)
-
-
-def output_record(output: np.ndarray, readout_steps: int) -> Record:
-    """What a record keeps of the output probe, (n_steps, size)."""
-    rows = np.ascontiguousarray(output, dtype="<f8")
-    steps = [int.from_bytes(hashlib.sha256(row.tobytes()).digest()[:8], "little") for row in rows]
-    return {"output": rows[-readout_steps:].mean(axis=0), "output_steps": np.array(steps, dtype=np.uint64)}
-
-
-def spike_counts(data: np.ndarray) -> np.ndarray:
-    """Spikes of each neuron from a probe of its output, (n_steps, n_neurons), which is 0 in steps without a spike."""
-    return np.count_nonzero(data, axis=0).astype(np.uint16)
 
 
 class Emulator:

@@ -9,6 +9,7 @@ weights that were float32 this is nearly always so.
 from __future__ import annotations
 
 import numpy as np
+from cotrain.hardware.builder.convolution import axes_of
 from nengo import Convolution
 from numba import njit
 
@@ -53,14 +54,9 @@ class ExactConvolution:
         self.known = {}
         if not self.supported:
             return
-        (rows, cols), (out_rows, out_cols) = conv.input_shape.spatial_shape, conv.output_shape.spatial_shape
-        (kr, kc), (sr, sc) = conv.kernel_size, conv.strides
-        pad = (0, 0)
-        if conv.padding == "same":  # as nengo._vendor.npconv2d
-            pad = tuple(
-                max((o - 1) * s + k - n, 0) // 2 for o, s, k, n in ((out_rows, sr, kr, rows), (out_cols, sc, kc, cols))
-            )
-        self.geometry = np.array([cols, conv.input_shape.n_channels, out_rows, out_cols, sr, sc, *pad], dtype=np.int64)
+        rows, columns = axes_of(conv)
+        self.rows, self.columns = rows.outputs, columns.outputs
+        self.shape = np.array([columns.n_in, conv.input_shape.n_channels, columns.n_out], dtype=np.int64)
 
     def add(self, x, y) -> bool:
         """y += convolution of x, if x holds zeros and one other value only; else do nothing and return False."""
@@ -76,7 +72,7 @@ class ExactConvolution:
         if not self.known[c] or not same:
             return False
         total = np.zeros(y.size)
-        _scatter(spikes, c, self.weights, self.geometry, total)
+        _scatter(spikes, c, self.weights, self.rows, self.columns, self.shape, total)
         y += total
         return True
 
@@ -96,18 +92,18 @@ def _spikes(x):
 
 
 @njit(nogil=True, cache=True)
-def _scatter(spikes, c, kernel, geometry, total):
-    cols, channels, out_rows, out_cols, sr, sc, pr, pc = geometry
+def _scatter(spikes, c, kernel, rows, columns, shape, total):
+    n_columns, channels, out_columns = shape
     kr, kc, _, filters = kernel.shape
     for spike in spikes:
         channel = spike % channels
-        row, col = spike // channels // cols + pr, spike // channels % cols + pc
+        row, column = spike // channels // n_columns, spike // channels % n_columns
         for i in range(kr):
-            if row < i or (row - i) % sr or (row - i) // sr >= out_rows:
+            if rows[row, i] < 0:
                 continue
             for j in range(kc):
-                if col < j or (col - j) % sc or (col - j) // sc >= out_cols:
+                if columns[column, j] < 0:
                     continue
-                at = ((row - i) // sr * out_cols + (col - j) // sc) * filters
+                at = (rows[row, i] * out_columns + columns[column, j]) * filters
                 for f in range(filters):
                     total[at + f] += c * kernel[i, j, channel, f]

@@ -13,46 +13,24 @@ import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
-
-INDEX_BITS = np.array([0, 6, 7, 8, 9, 10, 11, 12])  # what Loihi can store an index in (NengoLoihi block.py)
-WEIGHT_BITS = 8
-SYNAPSES_PER_BLOCK = 64
-HEADER_BITS = 4 + 6
-MEMORY_UNIT_BITS = 64
-
-
-def axon_bits(n_weights, bits_per_weight):
-    """Synapse memory of axons with ``n_weights`` weights each (NengoLoihi block.py, SynapseConfig.bits_per_axon)."""
-
-    def rounded(n):
-        bits = n * bits_per_weight + HEADER_BITS
-        return np.where(n > 0, -(-bits // MEMORY_UNIT_BITS) * MEMORY_UNIT_BITS, 0)
-
-    full, rest = np.divmod(np.asarray(n_weights), SYNAPSES_PER_BLOCK)
-    return full * rounded(np.asarray(SYNAPSES_PER_BLOCK)) + rounded(rest)
-
-
-def index_bits(max_index):
-    """Bits that the widest compartment index of a synapse takes."""
-    bits = int(np.ceil(np.log2(max_index + 1)))
-    return int(INDEX_BITS[np.searchsorted(INDEX_BITS, bits)]) if bits <= INDEX_BITS[-1] else 2 * bits
+from cotrain.hardware.builder.convolution import Axis, axes_of
+from cotrain.hardware.chip.synapse_memory import COMPARTMENT_BASES, WEIGHT_BITS, axon_bits, index_bits
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
-    """One spatial axis of a convolution: input pixel i reaches outputs first[i] ... first[i] + count[i] - 1.
+class CutAxis:
+    """One spatial axis of a convolution whose outputs are cut into blocks."""
 
-    ``kernel[i]`` is the kernel position that the first of these uses, ``kernel_step`` how far the next output's
-    position is from it; ``count[i]`` is 0 for a pixel without targets.
-    """
-
-    n_in: int
-    n_out: int
-    first: tuple
-    count: tuple
-    kernel: tuple
-    kernel_step: int
+    axis: Axis
     _memo: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def n_in(self):
+        return self.axis.n_in
+
+    @property
+    def n_out(self):
+        return self.axis.n_out
 
     def profiles(self, size):
         """Kinds of blocks when the outputs are cut every ``size``: [(block length, entries)], without repeats.
@@ -63,13 +41,14 @@ class Axis:
         if size in self._memo:
             return self._memo[size]
         kinds = []
+        reached = list(zip(*(a.tolist() for a in (self.axis.first, self.axis.count, self.axis.first_position))))
         for start in range(0, self.n_out, size):
             stop = min(start + size, self.n_out)
             entries = []
-            for first, count, kernel in zip(self.first, self.count, self.kernel):
+            for first, count, kernel in reached:
                 low, high = max(first, start), min(first + count, stop)
                 if low < high:
-                    position = kernel + (low - first) * self.kernel_step
+                    position = kernel + (low - first) * self.axis.step
                     entries.append((low - start, high - low, position))
             kind = (stop - start, tuple(entries))
             if kind not in kinds:
@@ -88,7 +67,7 @@ class Axis:
         if key in self._memo:
             return self._memo[key]
         starts = np.arange(0, self.n_out, target_size)
-        first, count = np.array(self.first), np.array(self.count)
+        first, count = self.axis.first, self.axis.count
         hits = (first[:, None] < starts + target_size) & (first[:, None] + count[:, None] > starts)
         hits &= count[:, None] > 0
         per_pixel = hits.sum(axis=1)
@@ -96,38 +75,12 @@ class Axis:
         return self._memo.setdefault(key, int(most))
 
 
-def axis_of(transform, axis):
-    """Return the `Axis` of a nengo.Convolution or nengo.transforms.ConvolutionTranspose (2-D)."""
-    transpose = type(transform).__name__ == "ConvolutionTranspose"
-    n_in = transform.input_shape.spatial_shape[axis]
-    n_out = transform.output_shape.spatial_shape[axis]
-    kernel, stride = transform.kernel_size[axis], transform.strides[axis]
-    same = transform.padding == "same"
-    # paddings as nengo's convolution defines them (NengoLoihi conv.py)
-    if transpose:
-        pad = -(min(max(n_out + kernel - 1 - (n_in - 1) * stride - 1, 0), 2 * (kernel - 1)) // 2) if same else 0
-    else:
-        pad = max((n_out - 1) * stride + kernel - n_in, 0) // 2 if same else 0
-    first, count, position = [], [], []
-    for i in range(n_in):
-        start = i * stride + pad if transpose else i + pad + 1 - kernel
-        hits = [(start + k, k) for k in range(kernel)]
-        if transpose:
-            hits = [(out, k) for out, k in hits if 0 <= out < n_out]
-        else:
-            hits = [(r // stride, k) for r, k in hits if r % stride == 0 and 0 <= r // stride < n_out]
-        first.append(hits[0][0] if hits else 0)
-        count.append(len(hits))
-        position.append(hits[0][1] if hits else 0)
-    return Axis(n_in, n_out, tuple(first), tuple(count), tuple(position), 1 if transpose else stride)
-
-
 @dataclass(frozen=True, eq=False)
 class ConvGeometry:
     """A 2-D convolution as the partitioner sees it."""
 
-    rows: Axis
-    cols: Axis
+    rows: CutAxis
+    cols: CutAxis
     n_channels: int  # of the input: the populations of an axon
     n_filters: int
     channels_last: bool
@@ -185,7 +138,7 @@ class ConvGeometry:
         shape = base.shape
         keys = np.stack(
             [
-                base // 256,
+                base // COMPARTMENT_BASES,
                 np.broadcast_to(r[:, None, 1], shape),
                 np.broadcast_to(r[:, None, 2], shape),
                 np.broadcast_to(c[None, :, 1], shape),
@@ -199,7 +152,7 @@ class ConvGeometry:
             reach = ((n_r - 1) * w + n_c) * n_filters - 1
         else:
             reach = (n_filters - 1) * h * w + (n_r - 1) * w + n_c - 1
-        bits_per_weight = WEIGHT_BITS + index_bits(int((offset * 256 + reach).max()))
+        bits_per_weight = WEIGHT_BITS + index_bits(int((offset * COMPARTMENT_BASES + reach).max()))
         return int(axon_bits(self.n_channels * n_filters * n_r * n_c, bits_per_weight).sum())
 
     def bases_are_multiples(self, shape, multiple):
@@ -222,9 +175,10 @@ class ConvGeometry:
 
 def conv_geometry(transform):
     """Return the `ConvGeometry` of a nengo.Convolution or ConvolutionTranspose with two spatial dimensions."""
+    rows, columns = axes_of(transform)
     return ConvGeometry(
-        rows=axis_of(transform, 0),
-        cols=axis_of(transform, 1),
+        rows=CutAxis(rows),
+        cols=CutAxis(columns),
         n_channels=transform.input_shape.n_channels,
         n_filters=transform.n_filters,
         channels_last=transform.channels_last,

@@ -8,7 +8,8 @@ import nengo
 import numpy as np
 from cotrain.hardware.builder import door, passes
 from cotrain.hardware.builder.names import LayerNames
-from cotrain.hardware.placement.costs import ConvGeometry, axon_bits, conv_geometry
+from cotrain.hardware.chip.synapse_memory import axon_bits
+from cotrain.hardware.placement.costs import ConvGeometry, conv_geometry
 
 
 @dataclass(eq=False)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
-from cotrain.hardware.chip.limits import NAHUKU32, Board, find_board
+from cotrain.hardware.chip.limits import LOIHI1, NAHUKU32, Board, find_board
+from cotrain.hardware.chip.synapse_memory import axon_bits
 from cotrain.hardware.errors import InputError, MisfitError
 from cotrain.hardware.placement.channels import reorder
 from cotrain.hardware.placement.cores import DT_S, Network, as_lowered
-from cotrain.hardware.placement.costs import axon_bits
 from cotrain.hardware.placement.search import Search, candidates
 
 PREFERENCES = ("cores", "precision")
@@ -111,7 +111,7 @@ class WeightNoise:
             return 0.0
         largest = np.zeros(cut.n_blocks)
         np.maximum.at(largest, cut.block_of, self.peak)
-        step = 2 * largest[cut.block_of] / 255
+        step = 2 * largest[cut.block_of] / LOIHI1.weight_max
         return float(np.sum(self.count * step**2 / 12)) / self.power
 
 

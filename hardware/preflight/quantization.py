@@ -15,6 +15,8 @@ from cotrain.hardware.chip.limits import LOIHI1
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.placement.cores import DT_S, Network, place
 
+WHOLE = LOIHI1.decay_max + 1  # a decay of this leaves nothing
+
 
 def quantization_error(
     net: Network,
@@ -110,7 +112,7 @@ def _parameters(cores, dt_s):
         threshold.append(np.abs(at.vth / info["v_scale"] / floats.threshold - 1))
     first, at = cores[0].floats, cores[0].block.compartment
     # the chip multiplies the current by (4095 - decay) / 4096 and the voltage by (4096 - decay) / 4096 in a step
-    kept_current, kept_voltage = (4095 - at.decay_u[0]) / 4096, 1 - at.decay_v[0] / 4096
+    kept_current, kept_voltage = (LOIHI1.decay_max - at.decay_u[0]) / WHOLE, 1 - at.decay_v[0] / WHOLE
     return {
         "weight_error": (error / power) ** 0.5 if power else 0.0,
         "weights_zeroed": zeroed / nonzero if nonzero else 0.0,
@@ -218,7 +220,7 @@ class _Rates:
             )
             integer = integer * decay_magnitude(at.decay_u, x0=2**21, offset=1)
             got[core.compartments] = steady_rate(
-                integer + at.bias, at.vth, 1 - at.decay_v / 4096, at.refract_delay, self.dt_s
+                integer + at.bias, at.vth, 1 - at.decay_v / WHOLE, at.refract_delay, self.dt_s
             )
         self.rate_of.setdefault(layer, wanted)
         return wanted, got

@@ -250,12 +250,11 @@ class BatchRunner:
         with ThreadPoolExecutor(threads) as pool:
             waiting = {pool.submit(work, b) for b in batches}
             try:
-                done_samples = 0
                 while waiting:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    done_samples += sum(f.result() for f in done)
+                    n_done = sum(f.result() for f in done)
                     if progress is not None:
-                        progress(done_samples, n_samples)
+                        progress.advance(n_done)
             except BaseException:
                 for f in waiting:
                     f.cancel()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import time
 from typing import Dict, Optional
 
 import nengo
@@ -16,6 +14,7 @@ from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
 from cotrain.hardware.host.copies import Copies
 from cotrain.hardware.host.plan import owner, remember, remembered_by, remembers
 from cotrain.hardware.placement.cores import DT_S, Lowered, Network, as_lowered
+from cotrain.hardware.progress import Progress
 from cotrain.hardware.simulator.interface import FastInterface
 from cotrain.hardware.simulator.links import built_simulator, host_links, learned_weights, reference_interface
 from cotrain.hardware.simulator.predict import BatchRunner, Stats, chip_stats
@@ -258,16 +257,23 @@ class Simulator:
             last_steps = arguments.whole_number("last_steps", last_steps, 1, n_steps)
         values = _checked(self.net, inputs, n_steps)
         n_samples = len(next(iter(values.values()))) if values else 1
-        report = Progress(n_samples) if self.progress else None
+        bar = Progress(f"samples on the {self.target}", n_samples, short=True) if self.progress else None
+        try:
+            return self._predict(values, n_samples, n_steps, last_steps, bar)
+        finally:
+            if bar is not None:
+                bar.close()
+
+    def _predict(self, values, n_samples, n_steps, last_steps, bar):
         if self.target == "emulator":
             runner = self._runner(values)
             out, self._stats = runner.run(
-                values, n_samples, n_steps, last_steps, self.net.all_probes, report, self.threads
+                values, n_samples, n_steps, last_steps, self.net.all_probes, bar, self.threads
             )
             return out
         if self.target == "loihi":
             raise UnsupportedError("predict: the board runs one sample at a time; use run_steps")
-        return self._predict_reference(values, n_samples, n_steps, last_steps, report)
+        return self._predict_reference(values, n_samples, n_steps, last_steps, bar)
 
     def _runner(self, values) -> BatchRunner:
         key = tuple((id(node), x.shape[1] == 1) for node, x in values.items())
@@ -281,7 +287,7 @@ class Simulator:
             self._runners[key] = BatchRunner(self.emulator, links, feeds, labels, self.seed, self._sim.random_states)
         return self._runners[key]
 
-    def _predict_reference(self, values, n_samples, n_steps, last_steps, report):
+    def _predict_reference(self, values, n_samples, n_steps, last_steps, bar):
         sim = self._sim
         learned = learned_weights(sim.model)
         initial = [w.copy() for w in learned]
@@ -304,8 +310,8 @@ class Simulator:
                     recorded = np.flatnonzero(sampled(np.arange(1, n_steps + 1), probe.sample_every, sim.dt))
                     data = np.array(sim.data[probe]).reshape(len(recorded), probe.size_in)
                     out.setdefault(probe, []).append(data[recorded >= first_kept])
-                if report is not None:
-                    report(i + 1, n_samples)
+                if bar is not None:
+                    bar.advance()
         finally:
             for (_, op), kept in zip(ops, mine):
                 remember(op, kept)
@@ -362,19 +368,3 @@ def _checked(net, inputs, n_steps) -> Dict[nengo.Node, np.ndarray]:
             raise InputError(f"{node}: value {x[tuple(bad)]} in sample {bad[0]}, step {bad[1]}, element {bad[2]}")
         values[node], n_samples = x, len(x)
     return values
-
-
-class Progress:
-    """Prints samples done and the time left, on one line of stderr."""
-
-    def __init__(self, n_samples: int, every_s: float = 0.5):
-        self.start, self.last, self.every_s, self.n_samples = time.monotonic(), 0.0, every_s, n_samples
-
-    def __call__(self, done: int, n_samples: int) -> None:
-        now = time.monotonic()
-        if now - self.last < self.every_s and done < n_samples:
-            return
-        self.last = now
-        left = (now - self.start) * (n_samples - done) / max(done, 1)
-        end = "\n" if done == n_samples else ""
-        print(f"\r{done}/{n_samples} samples, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)

@@ -104,8 +104,8 @@ class _Trial:
         from cotrain.pipeline.networks import spec_for
 
         spec = spec_for(self.experiment.network, self._context("train").dataset.image_shape)
-        built = placed_network(self.experiment, spec, spec.init_params(self.experiment.seed))
-        report = hardware.check(built.net, board=self.experiment.quantize.board, precompute=False)
+        _, lowered = placed_network(self.experiment, spec, spec.init_params(self.experiment.seed))
+        report = hardware.check(lowered, board=self.experiment.quantize.board, precompute=False)
         # how large weights get is not known yet, and the quantize stage looks at that
         hard = [violation for violation in report.violations if violation.rule != "integer_range"]
         if hard:

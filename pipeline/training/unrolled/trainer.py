@@ -9,6 +9,7 @@ once, and, where `precision` says so, bfloat16 for images, spikes and kernels. A
 from __future__ import annotations
 
 import numpy as np
+from cotrain.hardware.chip.limits import LOIHI1
 from cotrain.pipeline.networks import IMAGE, Params, neurons_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
@@ -16,7 +17,7 @@ from cotrain.pipeline.training.losses import activity_penalty, penalty_of_sums, 
 from cotrain.pipeline.training.unrolled import layerwise, normalise
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
-WEIGHT_MAX = 255  # of a weight on the chip; with both signs its lowest bit is lost, so that weights are even
+WEIGHT_MAX = LOIHI1.weight_max  # with both signs its lowest bit is lost, so that weights are even
 
 
 class TensorFlowBackend:
