@@ -11,6 +11,7 @@ from cotrain.hardware.errors import CotrainError, InputError, MissingError
 from cotrain.pipeline import datasets, experiment
 from cotrain.pipeline.datasets import IGNORE, hippocampus, synthetic
 from cotrain.pipeline.datasets.idx import CIFAR_CLASSES
+from cotrain.pipeline.report import tables
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from PIL import Image
 from test_pipeline_datasets_files import find_data, real
@@ -560,3 +561,12 @@ def test_more_than_the_memory_holds_is_refused_before_it_is_read(tmp_path):
     classes_at(tmp_path)
     with pytest.raises(InputError, match=r"6 images of 1000000 x 1000000 x 3 take 72,000 GB and this machine has"):
         load_classes(tmp_path, image_shape=(10**6, 10**6))
+
+
+def test_what_a_reader_should_know_goes_into_the_report(tmp_path):
+    classes_at(tmp_path, ("train", "test"))
+    data = load_classes(tmp_path)
+    found = datasets.describe(data, 12)
+    assert found["notes"] == list(data.notes) and "without a validation part" in found["notes"][1]
+    blocks = tables.data({"metrics": {"dataset": found, "n_samples": 12}})
+    assert data.notes in [block.items for block in blocks if hasattr(block, "items")]

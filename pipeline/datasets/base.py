@@ -254,7 +254,7 @@ def split_by_group(groups: np.ndarray, seed: int) -> np.ndarray:
 
 
 def describe(dataset: Dataset, n_scored: int) -> dict[str, Any]:
-    """Counts and rejects, as metrics.json tells them."""
+    """Counts, rejects and notes, as metrics.json tells them."""
     counts = {f"n_{split}": int((dataset.split == split).sum()) for split in SPLITS}
     return {
         "name": dataset.name,
@@ -262,6 +262,7 @@ def describe(dataset: Dataset, n_scored: int) -> dict[str, Any]:
         **counts,
         "n_scored": n_scored,
         "rejected": [{"name": r.name, "path": r.path, "reason": r.reason} for r in dataset.rejected],
+        "notes": list(dataset.notes),
     }
 
 

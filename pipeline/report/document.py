@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from cotrain.pipeline.datasets import NAMED
 from cotrain.pipeline.report.load import Inputs
 from cotrain.pipeline.report.sections import energy, neurobench, placement, verdict
 from cotrain.pipeline.report.sections import pictures as cases
@@ -78,8 +79,8 @@ def reproduce(inputs: Inputs) -> list[str]:
         changed = [f"--set {key}={_toml(value)}" for key, value in _differences(packaged, inputs.settings)]
     name = inputs.experiment if inputs.experiment in experiments.names() else f"{inputs.experiment}.toml"
     options = " ".join(["", *changed])
-    synthetic = inputs.settings["data"]["name"].startswith("synthetic")
-    fetch = [] if synthetic else ["cotrain data"]
+    data = inputs.settings["data"]["name"]
+    fetch = [f"cotrain data {data}"] if data in NAMED else []  # nobody fetches your own files, or drawn ones
     train = [] if inputs.metrics.get("parameters") == "pretrained" else ["train", "finetune"]
     return fetch + [f"cotrain {verb} {name}{options}" for verb in (*train, "deploy", "report")]
 

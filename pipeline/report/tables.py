@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cotrain.pipeline.report import text
-from cotrain.pipeline.report.blocks import Table, Text
+from cotrain.pipeline.report.blocks import Items, Table, Text
 from cotrain.pipeline.report.sections.verdict import MODELS, metric_name, run_rows
 
 
@@ -288,6 +288,8 @@ def data(document: dict[str, Any]) -> list:
     rows = tuple((label, text.count(found[key])) for label, key in counts if key in found)
     scored = (("scored here", text.count(document["metrics"]["n_samples"])),)
     blocks: list = [Table(f"Samples of {found.get('name', 'the data set')}.", ("Split", "Samples"), rows + scored)]
+    notes = tuple(str(note) for note in found.get("notes") or ())
+    blocks += [Items(notes)] if notes else []
     rejected = found.get("rejected") or []
     if not rejected:
         return [*blocks, Text("No sample was rejected.")]
