@@ -25,12 +25,13 @@ from __future__ import annotations
 from collections import namedtuple
 
 import numpy as np
+from cotrain.hardware.emulator.compiled import njit
 from cotrain.hardware.emulator.memory import LIF, RELU
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-_OPTIONS = {"nogil": True, "cache": True, "boundscheck": False}
+_OPTIONS = {"boundscheck": False}
 
 # What one thread writes to. Reused from sample to sample.
 Scratch = namedtuple(

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 from cotrain.hardware.builder.convolution import axes_of
+from cotrain.hardware.emulator.compiled import njit
 from nengo import Convolution
-from numba import njit
 
 _MANTISSA = 53
 
@@ -77,7 +77,7 @@ class ExactConvolution:
         return True
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _spikes(x):
     """Indices of the values that are not zero, and whether these are all equal."""
     spikes = np.empty(x.size, dtype=np.int64)
@@ -91,7 +91,7 @@ def _spikes(x):
     return spikes[:n], same
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _scatter(spikes, c, kernel, rows, columns, shape, total):
     n_columns, channels, out_columns = shape
     kr, kc, _, filters = kernel.shape

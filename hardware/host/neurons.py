@@ -10,9 +10,7 @@ from __future__ import annotations
 import nengo
 import numpy as np
 from cotrain.hardware.builder import door
-from numba import njit
-
-_OPTIONS = {"nogil": True, "cache": True}
+from cotrain.hardware.emulator.compiled import njit
 
 # types whose `step` works element by element and so does not mind a leading axis of samples
 _ELEMENTWISE = (nengo.RectifiedLinear, nengo.LIFRate, nengo.Sigmoid, nengo.Tanh, nengo.RegularSpiking)
@@ -46,7 +44,7 @@ def _rectified(neurons, dt, current, output, voltage):
     return lambda: _step_rectified(dt, height, current, output, voltage)
 
 
-@njit(**_OPTIONS)
+@njit()
 def _step_rectified(dt, height, current, output, voltage):
     """nengo.SpikingRectifiedLinear.step"""
     for i in range(current.size):
@@ -61,7 +59,7 @@ def _loihi_rectified(neurons, dt, current, output, voltage):
     return lambda: _step_loihi_rectified(dt, height, current, output, voltage)
 
 
-@njit(**_OPTIONS)
+@njit()
 def _step_loihi_rectified(dt, height, current, output, voltage):
     """nengo_loihi.neurons.LoihiSpikingRectifiedLinear.step"""
     for i in range(current.size):
@@ -101,7 +99,7 @@ def _make_lif(neurons, dt, current, output, voltage, refractory, tau_rc, rest):
     return step
 
 
-@njit(**_OPTIONS)
+@njit()
 def _lif_integrate(dt, whole, current, voltage, refractory, chosen, part):
     """v ← v − (J − v) expm1(−δ / τ_RC), δ the part of the step that is not refractory; list those with 0 < δ < dt."""
     n = 0
@@ -118,14 +116,14 @@ def _lif_integrate(dt, whole, current, voltage, refractory, chosen, part):
     return n
 
 
-@njit(**_OPTIONS)
+@njit()
 def _lif_integrate_part(factor, current, voltage, chosen):
     for k in range(chosen.size):
         i = chosen[k]
         voltage[i] -= (current[i] - voltage[i]) * factor[k]
 
 
-@njit(**_OPTIONS)
+@njit()
 def _lif_spike(height, floor, current, output, voltage, chosen, part):
     """Spike where v > 1; list those neurons with what nengo.LIF takes the logarithm of."""
     n = 0
@@ -144,7 +142,7 @@ def _lif_spike(height, floor, current, output, voltage, chosen, part):
     return n
 
 
-@njit(**_OPTIONS)
+@njit()
 def spike_lines(values):
     """Indices of the values that are not zero, int32."""
     lines = np.empty(values.size + 1, dtype=np.int32)
@@ -155,7 +153,7 @@ def spike_lines(values):
     return lines[:n].copy()
 
 
-@njit(**_OPTIONS)
+@njit()
 def count_spikes(output, total, counts):
     """Add the spikes in output (n_samples, n_neurons) to those of each sample and of each neuron."""
     for b in range(output.shape[0]):
@@ -167,7 +165,7 @@ def count_spikes(output, total, counts):
         total[b] += n
 
 
-@njit(**_OPTIONS)
+@njit()
 def scale_into(values, weight, out):
     """out ← values · weight"""
     for i in range(values.size):
