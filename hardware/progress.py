@@ -19,6 +19,19 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
+def tell(stream, text: str) -> bool:
+    """Write to a stream that may be closed, or not there at all (``2>&-``); whether that was possible.
+
+    What is only told must not end the work that it is told of.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True
+
+
 class Progress:
     """Counts work that is done; on a terminal the line is rewritten, in a log a new one comes every 15 seconds.
 
@@ -44,7 +57,7 @@ class Progress:
         self.short = short
         self.label, self.total, self.done, self.first = label, total, done, done
         self.stream = stream or sys.stderr
-        self.rewrites = self.stream.isatty()
+        self.rewrites = self.stream is not None and not self.stream.closed and self.stream.isatty()
         self.started = self.written = time.perf_counter()
         self._line: Any = None
 
@@ -64,8 +77,7 @@ class Progress:
                 self._line = _bar(self) or _PlainLine(self)
             self._line.show(when)
         else:
-            self.stream.write(f"  {self.label}: {self.done}/{self.total}, {when}\n")
-            self.stream.flush()
+            tell(self.stream, f"  {self.label}: {self.done}/{self.total}, {when}\n")
 
     def close(self) -> None:
         """Leave the line; the next `advance` begins it anew."""
@@ -92,8 +104,7 @@ class _PlainLine:
         self._write("\r" + " " * 70 + "\r")
 
     def _write(self, text: str) -> None:
-        self.of.stream.write(text)
-        self.of.stream.flush()
+        tell(self.of.stream, text)
 
 
 def _bar(of: Progress) -> Any:

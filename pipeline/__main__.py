@@ -12,6 +12,7 @@ import textwrap
 from dataclasses import dataclass
 
 from cotrain.hardware.errors import CotrainError
+from cotrain.hardware.progress import tell
 from cotrain.pipeline import __version__
 from cotrain.pipeline.commands.options import Parser
 from cotrain.pipeline.stages.table import STAGES
@@ -90,10 +91,10 @@ def main(argv: list[str] | None = None) -> int:
         arguments = parser_for(words[0]).parse_args(words[1:])
         return arguments.run(arguments)
     except CotrainError as error:
-        print(f"cotrain: {error}", file=sys.stderr)
+        tell(sys.stderr, f"cotrain: {error}\n")
         return 2
     except KeyboardInterrupt:
-        print("\ncotrain: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        tell(sys.stderr, "\ncotrain: interrupted; the same command goes on from the last checkpoint\n")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -184,10 +184,10 @@ def _keep_record(record: logging.LogRecord) -> bool:
 @contextmanager
 def _filtered_stderr() -> Iterator[None]:
     """Hold back what is written to file descriptor 2, then write it without `SPURIOUS_LINES`."""
-    sys.stderr.flush()
     try:
+        sys.stderr.flush()
         terminal = os.dup(2)
-    except OSError:  # closed: nothing would be seen
+    except (AttributeError, OSError, ValueError):  # closed: nothing would be seen
         yield
         return
     with tempfile.TemporaryFile() as held:

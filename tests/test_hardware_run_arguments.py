@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -174,3 +176,32 @@ def test_step_lengths_that_are_none(dt, call):
     else:
         with pytest.raises(CotrainError):
             getattr(hardware, call)(wave(), dt_s=dt)
+
+
+# --- a standard error that is closed, or full
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
+def test_nobody_to_tell(closed, tmp_path):
+    """Progress, warnings and error lines that cannot be written change neither results nor exit status."""
+    (tmp_path / "net.py").write_text(
+        "import nengo\n"
+        "def make():\n"
+        "    with nengo.Network(seed=0) as net:\n"
+        "        net.u = nengo.Node([0.5]); nengo.Connection(net.u, nengo.Ensemble(5, 1), synapse=0.1)\n"
+        "    return net\n"
+        "if __name__ == '__main__':\n"
+        "    from cotrain import hardware\n"
+        "    net = make()\n"
+        "    with hardware.Simulator(net, 'emulator', progress=True) as sim:\n"
+        "        sim.run_steps(3); sim.predict({}, 3)\n"
+        "    print('fine')\n"
+    )
+    for command, status in (
+        ("net.py", 0),
+        ("-m cotrain.pipeline check net.py:make", 0),
+        ("-m cotrain.pipeline check no.py:m", 2),
+    ):
+        done = subprocess.run(f"{sys.executable} {command} {closed}", shell=True, cwd=tmp_path, stdout=subprocess.PIPE)
+        assert done.returncode == status, command
+        assert bool(done.stdout) == (status == 0) and b"Traceback" not in done.stdout
