@@ -20,13 +20,21 @@ TRAINING_PACKAGES = {"tensorflow", "tf_keras", "keras", "nengo_dl"}
 PACKAGE_NAMES = {"pillow": "PIL", "nengo-dl": "nengo_dl", "nengo-loihi": "nengo_loihi", "tf-keras": "tf_keras",
                  "dask-jobqueue": "dask_jobqueue"}  # fmt: skip
 NOT_PUBLISHED = {"nxsdk"}  # Intel's, on lab hosts only
+IN_NOTEBOOKS = {"pandas"}  # whoever calls to_dataframe has it
+USED_BY_OTHERS = {"tensorboard"}  # TensorFlow's writer of summaries
+AWAITED = {"h5py", "jinja2", "onnx"}  # for work that has begun
 
 
 def imports(path: Path) -> set[str]:
     """Absolute dotted names of everything that a file imports, inside functions too."""
+    return imported_by(path, ast.walk(ast.parse(path.read_text())))
+
+
+def imported_by(path: Path, nodes) -> set[str]:
+    """The names in these nodes of a file."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -147,13 +155,123 @@ def test_no_test_folder_shadows_a_package():
     assert not [path for path in (ROOT / "tests").rglob("*") if path.is_dir() and path.name in ("pipeline", "hardware")]
 
 
-def test_every_imported_distribution_is_declared():
+def at_import(path: Path) -> set[str]:
+    """What a file imports when it is imported itself: neither in functions nor for the type checker alone."""
+
+    def walk(nodes):
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                yield from walk(node.orelse)
+                continue
+            yield node
+            yield from walk(ast.iter_child_nodes(node))
+
+    return imported_by(path, walk(ast.parse(path.read_text()).body))
+
+
+def modules(paths) -> dict[str, Path]:
+    names = (".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths)
+    return dict(zip(names, paths, strict=True))
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle; none if there is no circle."""
+    done: set[str] = set()
+
+    def search(name, way):
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(graph[name]):
+            found = search(other, [*way, name])
+            if found:
+                return found
+        done.add(name)
+        return []
+
+    return next(filter(None, (search(name, []) for name in graph)), [])
+
+
+def test_the_search_for_circles_finds_them():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize("package", ["pipeline", "hardware"])
+def test_no_imports_in_a_circle(package):
+    known = modules({"pipeline": PIPELINE, "hardware": HARDWARE}[package])
+    graph = {}
+    for name, path in known.items():
+        found = {n if n in known else n.rpartition(".")[0] for n in at_import(path)}
+        graph[name] = {n for n in found if n in known and n != name}
+    assert len(graph) > 30 and sum(map(len, graph.values())) > 60
+    assert circle(graph) == []
+
+
+# Foreign formats and the packed data sets have names that others gave
+NAMES_ELSEWHERE = (
+    "pipeline/datasets/", "pipeline/networks/readers/", "pipeline/commands/data.py", "pipeline/commands/fetching.py",
+)  # fmt: skip
+FILE_NAME = re.compile(r"[\w-]*\.(npz|json|html|md|svg|png|part|lock)$")
+
+
+def file_names(path: Path) -> list[str]:
+    """Texts of a module that name a file, or end a name that is put together; texts that explain do not count."""
+    tree = ast.parse(path.read_text())
+    explained = {
+        node.body[0].value for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }  # fmt: skip
+    put_together = {part for n in ast.walk(tree) if isinstance(n, ast.JoinedStr) for part in n.values}
+    texts = {n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)} - explained
+    return sorted({
+        n.value for n in texts
+        if FILE_NAME.search(n.value) and " " not in n.value and (n in put_together or n.value[0] not in ".")
+        and not n.value[0].isupper()  # COUNTS.json stands for a name
+    })  # fmt: skip
+
+
+def test_the_search_for_file_names_finds_them(tmp_path):
+    file = tmp_path / "x.py"
+    file.write_text(
+        '"""Writes metrics.json."""\nfolder / "metrics.json"\nfolder / f"{x}.npz"\nsay("no x.json in it")\n'
+    )
+    assert file_names(file) == [".npz", "metrics.json"]
+
+
+def test_one_module_knows_the_names_of_files():
+    there = {str(path.relative_to(ROOT)): file_names(path) for path in PIPELINE}
+    found = {path: names for path, names in there.items() if names and not path.startswith(NAMES_ELSEWHERE)}
+    assert len(found.pop("pipeline/runs/artifacts.py")) > 10
+    assert found == {}
+
+
+def distributions(key: str | None = None) -> set[str]:
+    """Packages that pyproject.toml declares, or those of one of its extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["sweep"]
-    declared = {re.match(r"[\w-]+", line)[0] for line in lines}
-    declared = {PACKAGE_NAMES.get(name, name) for name in declared} | {"pipeline", "hardware"} | NOT_PUBLISHED
+    lines = project["optional-dependencies"][key] if key else project["dependencies"]
+    return {PACKAGE_NAMES.get(name, name) for name in (re.match(r"[\w-]+", line)[0] for line in lines)}
+
+
+def test_every_imported_distribution_is_declared():
+    own = {"pipeline", "hardware"} | NOT_PUBLISHED | set(sys.stdlib_module_names)
+    needed = set().union(*({name.split(".")[0] for name in at_import(path)} for path in [*HARDWARE, *PIPELINE]))
+    assert needed - own - distributions() == set(), "imported at once"
+    asked_for = set().union(*map(packages, [*HARDWARE, *PIPELINE]))  # extras are imported where they are used
+    assert asked_for - own - distributions() - distributions("sweep") - IN_NOTEBOOKS == set()
+
+
+def test_every_declared_distribution_is_used():
+    text = "\n".join(path.read_text() for path in [*HARDWARE, *PIPELINE])
     used = set().union(*map(packages, [*HARDWARE, *PIPELINE]))
-    assert used - set(sys.stdlib_module_names) - declared == set()
+    by_name = set(re.findall(r"""import_module\(["'](\w+)|_import\(["'](\w+)""", text))
+    used |= {name for pair in by_name for name in pair if name}
+    unused = (distributions() | distributions("sweep")) - used
+    assert unused - USED_BY_OTHERS - AWAITED == set()
 
 
 def loaded_after(source: str) -> set[str]:

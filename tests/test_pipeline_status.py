@@ -41,7 +41,7 @@ def test_stages_scores_and_size(runs):
 
 
 def test_running_and_stopped(runs):
-    part = artifacts.part_folder(artifacts.stage_folder(runs, "demo-locnet", "report"))
+    part = artifacts.part_of(artifacts.stage_folder(runs, "demo-locnet", "report"))
     part.mkdir()
     told_so_far = {"done": 3, "total": 10, "unit": "epochs", "seconds_left": 125.0}
     artifacts.write_json(part / artifacts.PROGRESS, told_so_far)

@@ -66,9 +66,9 @@ def stage_folder(runs: Path, experiment: str, stage: str) -> Path:
     return experiment_folder(runs, experiment) / stage
 
 
-def part_folder(folder: Path) -> Path:
-    """Where a stage writes until its result is whole."""
-    return folder.with_name(f"{folder.name}.part")
+def part_of(path: Path) -> Path:
+    """Where something is written until it is whole."""
+    return path.with_name(f"{path.name}.part")
 
 
 def old_folder(folder: Path) -> Path:

@@ -33,7 +33,7 @@ class RunFolder:
     @property
     def part(self) -> Path:
         """Where the stage writes until its result is whole."""
-        return artifacts.part_folder(self.path)
+        return artifacts.part_of(self.path)
 
     @property
     def manifest_path(self) -> Path:

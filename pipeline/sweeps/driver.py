@@ -199,7 +199,7 @@ def _journal(folder: Path, plan: Plan, trials: list[dict[str, Any]]) -> None:
     """The trials as Optuna's own tools read them."""
     optuna = sampling.import_optuna()
     path = folder / artifacts.SWEEP_JOURNAL
-    part = path.with_name(f".{path.name}.part")
+    part = artifacts.part_of(path)
     part.unlink(missing_ok=True)
     backend = optuna.storages.journal.JournalFileBackend(str(part))
     sampling.study_of(plan, trials, storage=optuna.storages.JournalStorage(backend))
