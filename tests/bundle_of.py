@@ -10,7 +10,7 @@ from cotrain import hardware
 from cotrain.hardware.bundle.pack import pack
 from cotrain.pipeline.experiment import NetworkSettings, NeuronSettings
 from cotrain.pipeline.networks import spec_for
-from cotrain.pipeline.networks.rebuild import describe, rebuild
+from cotrain.pipeline.networks.rebuild import BUILDER, describe, rebuild
 
 SHAPE = (8, 12)  # pixels
 
@@ -25,7 +25,7 @@ def tiny_bundle(out: Path, n_samples: int = 2, board="nahuku32", **settings) -> 
     built = rebuild(description, params)
     hardware.partition(built.net)
     return pack(
-        out, built.net, experiment="tiny", builder="cotrain.pipeline.networks.rebuild:rebuild", network=description,
+        out, built.net, experiment="tiny", builder=BUILDER, network=description,
         params=params, layers=list(built.layers), images=rng.rand(n_samples, SHAPE[0] * SHAPE[1]),
         names=[f"s{i}" for i in range(n_samples)], n_steps=16, readout_steps=8, board=board,
         packages=("cotrain.pipeline.networks", "cotrain.pipeline.neurons"), version="0", say=lambda text: None,

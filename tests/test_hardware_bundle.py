@@ -26,6 +26,7 @@ from cotrain.hardware.bundle.source import closure
 from cotrain.hardware.chip.limits import LOIHI1, Board
 from cotrain.hardware.errors import CorruptError, InputError, MisfitError
 from cotrain.hardware.files import read_npz
+from cotrain.pipeline.networks.rebuild import BUILDER, rebuild
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN = "cotrain/", "run.py"
@@ -309,6 +310,8 @@ def test_python_38_with_the_pinned_requirements(unpacked_once, tmp_path, pytestc
 
 # --- back from the lab
 
+OURS = {BUILDER: rebuild}
+
 
 def came_back(unpacked_once, path, change=None, target="loihi", n=3):
     """A results folder, as the board would write it; `change(record)` for sample 1."""
@@ -325,7 +328,7 @@ def came_back(unpacked_once, path, change=None, target="loihi", n=3):
 def test_verify_runs_the_bundle_again(unpacked_once, tmp_path):
     said = []
     came_back(unpacked_once, tmp_path, n=2)
-    checked = verify.verify(unpacked_once, tmp_path, say=said.append)
+    checked = verify.verify(unpacked_once, tmp_path, said.append, OURS)
     assert checked.equal and checked.emulated["samples"] == 3
     assert "emulator: 3 samples, every spike and output as expected" in said
     assert "loihi: 2 of 3 samples came back" in said
@@ -338,10 +341,10 @@ def test_the_first_difference_is_named(unpacked_once, tmp_path, monkeypatch):
         record["output_steps"][9:] += np.uint64(1)
         record["output"][2] += 0.25
 
-    monkeypatch.setattr(verify, "_rerun", lambda *_: {"equal": True})
+    monkeypatch.setattr(verify, "_emulated", lambda *_: {"equal": True, "samples": 3})
     lab, _ = came_back(unpacked_once, tmp_path, change)
     said = []
-    checked = verify.verify(unpacked_once, tmp_path, say=said.append)
+    checked = verify.verify(unpacked_once, tmp_path, said.append, OURS)
     was = int(lab.expected(1)["spikes/pool1"][7])
     assert not checked.equal
     assert checked.comparison.first == (
@@ -364,18 +367,18 @@ def test_a_difference_of_the_output_alone(unpacked_once):
 
 
 def test_damaged_results_are_named(unpacked_once, tmp_path, monkeypatch):
-    monkeypatch.setattr(verify, "_rerun", lambda *_: {"equal": True})
+    monkeypatch.setattr(verify, "_emulated", lambda *_: {"equal": True, "samples": 3})
     lab, results = came_back(unpacked_once, tmp_path / "a")
     record = tmp_path / "a" / "sample-0002.npz"
     record.write_bytes(flipped(record.read_bytes(), 3000))
     with pytest.raises(CorruptError, match="sample-0002.npz is damaged"):
-        verify.verify(unpacked_once, tmp_path / "a", say=lambda text: None)
+        verify.verify(unpacked_once, tmp_path / "a", lambda text: None, OURS)
     with pytest.raises(CorruptError, match="sample-0002.npz is damaged"):
         Results(tmp_path / "a", lab, "loihi", resume=True)
     results.tree["bundle"] = "0" * 64
     results.save()
     with pytest.raises(InputError, match="holds results of bundle 000000000000, not of"):
-        verify.verify(unpacked_once, tmp_path / "a", say=lambda text: None)
+        verify.verify(unpacked_once, tmp_path / "a", lambda text: None, OURS)
     with pytest.raises(InputError, match="holds results of bundle 0+, not"):
         Results(tmp_path / "a", lab, "loihi", resume=True)
 

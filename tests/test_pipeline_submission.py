@@ -90,7 +90,7 @@ def test_verify_an_archive(bundle, tmp_path, capsys):
     assert cotrain("verify", spoilt) == 2
     assert cotrain("verify", tmp_path / "nothing.tar.gz") == 2
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 2 and f"{spoilt} is damaged" in errors[0] and "nothing.tar.gz cannot be read" in errors[1]
+    assert len(errors) == 2 and f"{spoilt} is damaged" in errors[0] and "nothing.tar.gz does not exist" in errors[1]
 
 
 def test_what_came_back_becomes_a_row_of_the_report(place, bundle, tmp_path, monkeypatch, capsys):

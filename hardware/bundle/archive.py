@@ -5,14 +5,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import struct
 import tarfile
 import zlib
 from pathlib import Path
 from typing import Dict, Tuple
 
 from cotrain.hardware.bundle import run
-from cotrain.hardware.errors import CorruptError, MissingError
+from cotrain.hardware.errors import CorruptError
+from cotrain.hardware.files import one_line, read_bytes, write_bytes
 
+PACKED_BYTES = 2**26  # what is read of an archive at most; `pack` writes less than 10 MB
+UNPACKED_BYTES = 2**28  # and what it may unpack to
+MEMBERS = 2000
+_AGAIN = "fetch it again"
 _LEVEL = 9
 _EXECUTABLE = ("run.py",)
 
@@ -49,29 +55,26 @@ def _gzip(data):
 
 
 def read_archive(path: Path) -> Tuple[str, Dict[str, bytes], dict]:
-    """Top folder, files and manifest of an archive, every byte checked.
+    """Top folder, files and manifest of an archive, every byte checked. Nothing is written.
+
+    The archive is a stranger's: what it may hold is bounded before memory is taken, and only plain files with names
+    that stay inside their folder are accepted.
 
     Raises
     ------
     MissingError
         No such archive.
     CorruptError
-        A bit of it changed; the message names the file in it, or the archive where no file of it can be told.
+        It is no bundle, or a bit of it changed; the message names the file in it, or the archive where no file of it
+        can be told.
     """
+    packed = read_bytes(path, PACKED_BYTES, missing="give an archive or the folder of a bundle", damaged=_AGAIN)
+    damaged = f"{path} is damaged: {{}}; {_AGAIN}"
     try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise MissingError(
-            f"{path} cannot be read ({error.strerror}); give an archive or the folder of a bundle"
-        ) from None
-    damaged = f"{path} is damaged: {{}}; fetch it again"
-    try:
-        tar = gzip.decompress(packed)
-        with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-            members = archive.getmembers()
-            found = {m.name: archive.extractfile(m).read() for m in members if m.isfile()}
-    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
-        raise CorruptError(damaged.format(f"it cannot be unpacked ({error})")) from None
+        tar = _gunzip(packed)
+        found = _members(tar)
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, struct.error) as error:
+        raise CorruptError(damaged.format(f"it cannot be unpacked ({one_line(error)})")) from None
     tops = {name.partition("/")[0] for name in found}
     if len(tops) != 1:
         raise CorruptError(damaged.format("a bundle has one folder"))
@@ -82,7 +85,7 @@ def read_archive(path: Path) -> Tuple[str, Dict[str, bytes], dict]:
     except run.Damaged as error:
         raise CorruptError(f"{path}: {error}") from None
     for name in sorted(set(files) - set(manifest["files"]) - {run.MANIFEST}):
-        raise CorruptError(f"{path}: {name} is not part of the bundle; fetch it again")
+        raise CorruptError(f"{path}: {name} is not part of the bundle; {_AGAIN}")
     if tar != _tar(files, top):
         raise CorruptError(damaged.format("its headers are not those that were packed"))
     # What a flipped bit can change without changing the content. Another zlib packs to another length.
@@ -92,9 +95,74 @@ def read_archive(path: Path) -> Tuple[str, Dict[str, bytes], dict]:
     return top, files, manifest
 
 
+def _gunzip(packed: bytes) -> bytes:
+    """One gzip stream, its checksum read, no more than UNPACKED_BYTES of it."""
+    stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    data = stream.decompress(packed, UNPACKED_BYTES)
+    if stream.unconsumed_tail:
+        raise ValueError(f"it would unpack to more than {UNPACKED_BYTES // 10**6} MB")
+    if not stream.eof or stream.unused_data:
+        raise ValueError("its end is missing" if not stream.eof else "something follows its end")
+    return data
+
+
+def _members(tar: bytes) -> Dict[str, bytes]:
+    """Names and bytes of plain files; ValueError for anything else."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
+        for item in archive:
+            if len(found) >= MEMBERS:
+                raise ValueError(f"it holds more than {MEMBERS} files")
+            if not item.isreg() or item.issparse():
+                raise ValueError(f"{_shown(item.name)} is no plain file")
+            if not run.is_inside(item.name) or "/" not in item.name:
+                raise ValueError(f"the name {_shown(item.name)} leads out of the folder of the bundle")
+            if item.name in found:
+                raise ValueError(f"{_shown(item.name)} is there twice")
+            if item.size > len(tar):
+                raise ValueError(f"{_shown(item.name)} claims more bytes than there are")
+            found[item.name] = archive.extractfile(item).read()
+    return found
+
+
+def _shown(name: str) -> str:
+    return ascii(name if len(name) < 80 else name[:77] + "...")
+
+
+def read_folder(folder: Path) -> Tuple[Dict[str, bytes], dict]:
+    """Files and manifest of an unpacked bundle, every byte checked.
+
+    Raises
+    ------
+    MissingError, CorruptError
+        As `read_archive`.
+    """
+
+    def read(name: str) -> bytes:
+        path = folder.joinpath(*name.split("/"))
+        inside = folder.resolve()
+        if inside not in path.resolve().parents:
+            raise CorruptError(f"{path} is a link that leads out of the bundle; {_AGAIN}")
+        return read_bytes(path, UNPACKED_BYTES, damaged=_AGAIN)
+
+    try:
+        manifest = run.check_files(str(folder), read)
+        for name in run.strangers(str(folder), manifest):
+            raise run.Damaged(f"{name} is not part of the bundle; move it elsewhere")
+    except run.Damaged as error:
+        raise CorruptError(f"{folder}: {error}") from None
+    return {name: read(name) for name in manifest["files"]}, manifest
+
+
 def unpack(files: Dict[str, bytes], folder: Path) -> None:
-    """Write the files of an archive into a folder."""
+    """Write the files of an archive into a folder.
+
+    Raises
+    ------
+    OutputError
+        The disk is full or closed.
+    """
     for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if not run.is_inside(name):
+            raise CorruptError(f"the name {_shown(name)} leads out of {folder}")
+        write_bytes(folder.joinpath(*name.split("/")), data, otherwise="name another folder with TMPDIR=DIR")

@@ -6,9 +6,9 @@ A job may be killed at any time: each file is written under another name and ren
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Sequence
 
-from cotrain.hardware.bundle.folder import RESULTS, Folder, Record, npz_bytes, sample_file
+from cotrain.hardware.bundle.folder import RESULTS, Folder, Record, as_record, npz_bytes, sample_file
 from cotrain.hardware.errors import CorruptError, InputError
 from cotrain.hardware.files import entries, parse_npz, read_bytes, read_json, sha256, write_bytes, write_json
 
@@ -83,7 +83,7 @@ class Results:
 
     def record(self, index: int) -> Record:
         """The record of a sample that was run."""
-        return read_record(self.path, self.tree, index)
+        return read_record(self.path, self.tree, index, self.folder.layers)
 
     def save(self) -> None:
         """Write results.json."""
@@ -110,7 +110,7 @@ def read_results(path: Path) -> Dict[str, Any]:
     return tree
 
 
-def read_record(path: Path, tree: Dict[str, Any], index: int) -> Record:
+def read_record(path: Path, tree: Dict[str, Any], index: int, layers: Sequence[str]) -> Record:
     """The record of a sample that results.json names. Raises CorruptError if a bit of it changed."""
     file = Path(path) / sample_file(index)
     again = "run that sample again"
@@ -119,4 +119,4 @@ def read_record(path: Path, tree: Dict[str, Any], index: int) -> Record:
     data = read_bytes(file, RECORD_BYTES, damaged=again)
     if sha256(data) != tree["samples"][str(index)]["sha256"]:
         raise CorruptError(f"{file} is damaged: its sha256 is not the one in {RESULTS}; {again}")
-    return parse_npz(data, file, damaged=again)
+    return as_record(parse_npz(data, file, damaged=again), layers, file)

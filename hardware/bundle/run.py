@@ -38,13 +38,20 @@ def digest_of(manifest):
     return hashlib.sha256(canonical(rest)).hexdigest()
 
 
+def is_inside(name):
+    """Whether a name with slashes stays in the folder that it is put into, on every system."""
+    parts = name.split("/")
+    return bool(name) and not any(p in ("", ".", "..") or set(p) & set("\\:\0") or len(p) > 200 for p in parts)
+
+
 def read_manifest(data):
     """The manifest in `data` (bytes). Raises Damaged if a bit of it changed."""
     try:
         manifest = json.loads(data.decode("ascii"))
         intact = canonical(manifest) == data and digest_of(manifest) == manifest["digest"]
         intact = intact and all(len(entry["sha256"]) == 64 for entry in manifest["files"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
+        intact = intact and all(is_inside(name) for name in manifest["files"])
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):  # RuntimeError: nested too deep
         intact = False
     if not intact:
         raise Damaged("%s is damaged: it is not what was packed; unpack the archive again" % MANIFEST)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable, Optional
+
 import nengo
 import numpy as np
 from cotrain.hardware.bundle.folder import Folder, Record
@@ -23,8 +25,8 @@ def open_target(name: str, folder: Folder, layers: int = 0):
 class Emulator:
     """The fast emulator."""
 
-    def __init__(self, folder: Folder):
-        self.folder, self.built = folder, folder.build()
+    def __init__(self, folder: Folder, builder: Optional[Callable] = None):
+        self.folder, self.built = folder, folder.build(builder)
         description = folder.description
         self.sim = Simulator(
             self.built.net, target="emulator", seed=description["seed"], dt_s=description["dt_s"], threads=1

@@ -1,4 +1,8 @@
-"""``cotrain verify``: is a bundle what was packed, does it still give what it gave, and what did the board give?"""
+"""``cotrain verify``: is a bundle what was packed, does it still give what it gave, and what did the board give?
+
+A bundle is a stranger's file. It is read as data: sizes and names are bounded, its network is built and emulated by the
+code of this package, and nothing in it is executed unless that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,18 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
 from cotrain.hardware.bundle import archive, run
 from cotrain.hardware.bundle.compare import Comparison
 from cotrain.hardware.bundle.folder import Folder
 from cotrain.hardware.bundle.results import read_record, read_results
-from cotrain.hardware.errors import CorruptError, InputError
+from cotrain.hardware.bundle.targets import Emulator
+from cotrain.hardware.errors import CorruptError, CotrainError, InputError, UnsupportedError
+from cotrain.hardware.files import one_line
+
+Builders = Mapping[str, Callable]
 
 
 @dataclass(frozen=True)
@@ -37,60 +45,88 @@ class Verified:
         return self.emulated["equal"] and (self.comparison is None or self.comparison.equal)
 
 
-def verify(bundle: Path, results: Optional[Path] = None, say=print) -> Verified:
-    """Check a bundle (archive or unpacked folder), re-run it on the emulator, and compare results with it.
+def verify(
+    bundle: Path, results: Optional[Path] = None, say=print, builders: Optional[Builders] = None, execute: bool = False
+) -> Verified:
+    """Check a bundle (archive or unpacked folder), emulate it again, and compare results with it.
+
+    Parameters
+    ----------
+    builders : mapping of {str: callable}, optional
+        The functions that may build a bundle's network, by the name that bundles have for them ("module:function"). A
+        bundle that names another one is refused.
+    execute : bool
+        Run the bundle's own ``run.py`` in the place of this package's code, as the user who calls.
 
     Raises
     ------
     MissingError, CorruptError
         A file is missing or a bit of it changed; it is named.
+    UnsupportedError
+        The bundle's network is made by code that only the bundle has.
     InputError
         The results belong to another bundle.
     """
-    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
-        folder, manifest = _checked(Path(bundle), Path(scratch))
-        say(f"{bundle}: {len(manifest['files'])} files as packed, digest {manifest['digest'][:12]}")
-        emulated = _rerun(folder, Path(scratch) / "results", say)
-        if results is None:
-            return Verified(manifest, emulated)
-        return _compare(folder, manifest, emulated, Path(results), say)
-
-
-def _checked(bundle, scratch):
-    if not bundle.is_dir():
-        top, files, manifest = archive.read_archive(bundle)
-        archive.unpack(files, scratch / top)
-        return scratch / top, manifest
-    try:
-        manifest = run.check_files(str(bundle))
-        for name in run.strangers(str(bundle), manifest):
-            raise run.Damaged(f"{name} is not part of the bundle; move it elsewhere")
-    except run.Damaged as error:
-        raise CorruptError(f"{bundle}: {error}") from None
-    return bundle.resolve(), manifest
-
-
-def _rerun(folder, out, say):
-    """Run the bundle's own code in a process of its own, which sees nothing but the bundle and installed packages."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    done = subprocess.run(
-        [sys.executable, "-B", "run.py", "--target", "emulator", "--results", str(out)],
-        cwd=str(folder), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
-    )  # fmt: skip
-    if done.returncode not in (0, 1):
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"{folder.name} cannot be run here: {last}")
-    emulated = read_results(out)["comparison"]
+    bundle = Path(bundle)
+    if bundle.is_dir():
+        files, manifest = archive.read_folder(bundle)
+    else:
+        _, files, manifest = archive.read_archive(bundle)
+    say(f"{bundle}: {len(manifest['files'])} files as packed, digest {manifest['digest'][:12]}")
+    folder = Folder(bundle, manifest["digest"], files)
+    emulated = _executed(bundle, files, manifest, say) if execute else _emulated(folder, builders or {})
     if emulated["equal"]:
         say(f"emulator: {emulated['samples']} samples, every spike and output as expected")
     else:
         say(f"emulator: {emulated['samples_different']} of {emulated['samples']} samples differ; "
             f"first: {emulated['first_difference']}")  # fmt: skip
-    return emulated
+    if results is None:
+        return Verified(manifest, emulated)
+    return _compare(folder, manifest, emulated, Path(results), say)
 
 
-def _compare(path, manifest, emulated, results, say):
-    folder = Folder(path, manifest["digest"])
+def _emulated(folder: Folder, builders: Builders) -> Dict[str, Any]:
+    """The comparison of what is expected with what this package's emulator gives."""
+    name = folder.description["builder"]
+    if name not in builders:
+        raise UnsupportedError(
+            f"{folder.path}: its network is made by {ascii(name)[:80]}, which is not part of this package; "
+            "--execute runs the bundle's own code, as you"
+        )
+    try:
+        emulator = Emulator(folder, builders[name])
+        comparison = Comparison(folder.layers, folder.names)
+        try:
+            for index in range(len(folder.names)):
+                comparison.add(index, folder.expected(index), emulator.run(index))
+        finally:
+            emulator.close()
+    except Exception as error:  # whatever nonsense a description holds, it is the bundle that is wrong
+        if isinstance(error, CotrainError) and str(folder.path) in str(error):
+            raise
+        what = one_line(error) if isinstance(error, CotrainError) else f"{type(error).__name__}: {one_line(error)}"
+        raise CorruptError(f"{folder.path}: its network cannot be built and run ({what}); fetch it again") from None
+    return comparison.to_dict()
+
+
+def _executed(bundle: Path, files: Dict[str, bytes], manifest: Dict[str, Any], say) -> Dict[str, Any]:
+    """Run the bundle's own code in a process of its own, which sees nothing but the bundle and installed packages."""
+    say(f"executing run.py of {bundle}")
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        inside, out = Path(scratch) / "bundle", Path(scratch) / "results"
+        archive.unpack({**files, run.MANIFEST: run.canonical(manifest)}, inside)
+        done = subprocess.run(
+            [sys.executable, "-B", "run.py", "--target", "emulator", "--results", str(out)],
+            cwd=str(inside), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+        )  # fmt: skip
+        if done.returncode not in (0, 1):
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"{bundle} cannot be run here: {last}")
+        return read_results(out)["comparison"]
+
+
+def _compare(folder, manifest, emulated, results, say):
     tree = read_results(results)
     if tree["bundle"] != folder.digest:
         raise InputError(
@@ -101,7 +137,7 @@ def _compare(path, manifest, emulated, results, say):
     for index in sorted(int(i) for i in tree["samples"]):
         if not 0 <= index < len(folder.names):
             raise CorruptError(f"{results}: sample {index} is not in the bundle, which has {len(folder.names)}")
-        record, wanted = read_record(results, tree, index), folder.expected(index)
+        record, wanted = read_record(results, tree, index, folder.layers), folder.expected(index)
         comparison.add(index, wanted, record)
         outputs[folder.names[index]], expected[folder.names[index]] = record["output"], wanted["output"]
         for name in folder.layers:

@@ -15,14 +15,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results", type=Path, nargs="?", metavar="RESULTS", help="folder of results that came back from the lab"
     )
+    parser.add_argument(
+        "--execute", action="store_true", help="run the bundle's own run.py: its code is executed, as you"
+    )
     options.add_runs(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return 0 if verify(arguments.bundle, arguments.results, arguments.runs) else 1
+    return 0 if verify(arguments.bundle, arguments.results, arguments.runs, execute=arguments.execute) else 1
 
 
-def verify(bundle: Path, results: Path | None, runs: Path, say: Callable[[str], None] = print) -> bool:
+def verify(
+    bundle: Path, results: Path | None, runs: Path, say: Callable[[str], None] = print, execute: bool = False
+) -> bool:
     """Check a bundle; given results of a board, compare them and write the row.
 
     Returns
@@ -37,9 +42,10 @@ def verify(bundle: Path, results: Path | None, runs: Path, say: Callable[[str], 
     """
     from cotrain.hardware.bundle.verify import verify as check
     from cotrain.pipeline.evaluation.board import board_row
+    from cotrain.pipeline.networks.rebuild import BUILDER, rebuild
     from cotrain.pipeline.runs import artifacts
 
-    checked = check(bundle, results, say=say)
+    checked = check(bundle, results, say, {BUILDER: rebuild}, execute)
     if results is None:
         return checked.equal
     experiment = checked.manifest["experiment"]

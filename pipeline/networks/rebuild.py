@@ -7,6 +7,8 @@ from typing import Any, Dict
 
 from cotrain.pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
 
+BUILDER = "cotrain.pipeline.networks.rebuild:rebuild"  # what a bundle calls `rebuild`
+
 
 def describe(spec: NetworkSpec, neurons, synapse_s: float, seed: int) -> Dict[str, Any]:
     """JSON values from which `rebuild` makes the network that goes to the chip.

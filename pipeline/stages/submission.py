@@ -33,7 +33,7 @@ def run(context) -> None:
         context.runs.parent / artifacts.BUNDLES,
         built.net,
         experiment=experiment.name,
-        builder=f"{rebuild.__name__}:rebuild",
+        builder=rebuild.BUILDER,
         network=rebuild.describe(spec, experiment.neurons, tune.synapse_s, experiment.seed),
         params=params,
         layers=list(built.layers),
