@@ -103,7 +103,7 @@ def test_what_came_back_becomes_a_row_of_the_report(place, bundle, tmp_path, mon
     results.tree["ran_on"].append({"partition": "nahuku32"})
     results.tree["energy"] = {"skipped": "not measured"}
     results.save()
-    monkeypatch.setattr(verify, "_rerun", lambda *_: {"equal": True})
+    monkeypatch.setattr(verify, "_emulated", lambda *_: {"equal": True, "samples": 3})
     runs = place / "runs"
     assert cotrain("verify", bundle, results.path, "--runs", runs) == 0
     assert f"cotrain report {EXPERIMENT} --force" in capsys.readouterr().out
@@ -133,7 +133,7 @@ def test_results_of_an_emulator_make_no_row(place, bundle, tmp_path, monkeypatch
     lab = Folder(lab_path, run.check_files(str(lab_path))["digest"])
     results = Results(tmp_path / "results", lab, "emulator", resume=False)
     results.add(0, lab.expected(0), 0.1)
-    monkeypatch.setattr(verify, "_rerun", lambda *_: {"equal": True})
+    monkeypatch.setattr(verify, "_emulated", lambda *_: {"equal": True, "samples": 3})
     assert cotrain("verify", bundle, results.path, "--runs", tmp_path / "runs") == 0
     assert "no loihi-board row" in capsys.readouterr().out and not (tmp_path / "runs").exists()
 
@@ -146,7 +146,7 @@ def test_a_board_that_differs_is_told_and_scored(place, bundle, tmp_path, monkey
         record = {k: v for k, v in lab.expected(index).items() if not k.startswith("spikes/p")}  # pools not counted
         record["output"] = record["output"] + 0.05
         results.add(index, record, 0.5)
-    monkeypatch.setattr(verify, "_rerun", lambda *_: {"equal": True})
+    monkeypatch.setattr(verify, "_emulated", lambda *_: {"equal": True, "samples": 3})
     runs = tmp_path / "runs"
     (runs / EXPERIMENT).mkdir(parents=True)
     os.symlink(place / "runs" / EXPERIMENT / "deploy", runs / EXPERIMENT / "deploy")
