@@ -12,9 +12,10 @@ import synthetic_run
 from cotrain.hardware.cost import measured
 from cotrain.hardware.errors import InputError, MissingError
 from cotrain.pipeline import report
+from cotrain.pipeline.evaluation.costs import by_layer
 from cotrain.pipeline.networks import Input, Layer, NetworkSpec
 from cotrain.pipeline.report import text
-from cotrain.pipeline.report.sections import placement, verdict
+from cotrain.pipeline.report.sections import verdict
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.stages import report as stage
 
@@ -311,11 +312,11 @@ def test_messages_of_a_placement_by_hand():
     spec = NetworkSpec("any", (4, 4, 1), tuple(layers), readout)
     cores = [{"layer": "pool1", "input_axons": 12}, {"layer": "pool1", "input_axons": 12}]
     cores += [{"layer": "dense1", "input_axons": 32}]
-    found = placement.by_layer({"utilisation": {"cores": cores}}, spec)
+    found = by_layer({"utilisation": {"cores": cores}}, spec)
     assert found["conv1"] == {"cores": 1, "messages_per_spike": 24 / 16}
     assert found["pool1"] == {"cores": 2, "messages_per_spike": 32 / 32}
     assert found["dense1"] == {"cores": 1}  # its spikes go to the host
-    assert placement.by_layer({}, spec) == {}
+    assert by_layer({}, spec) == {}
 
 
 def test_quantization_equals_its_file(run):

@@ -16,7 +16,6 @@ SCHEMA = 1
 def build(inputs: Inputs) -> dict[str, Any]:
     """The JSON twin of the report. `metrics` is metrics.json, unchanged."""
     metrics = inputs.metrics
-    places = placement.by_layer(inputs.placement, inputs.spec)
     document = {
         "schema": SCHEMA,
         "kind": "loihi-cotrain report",
@@ -31,12 +30,12 @@ def build(inputs: Inputs) -> dict[str, Any]:
         "rates": _rates(inputs),
         "trajectory": {
             **inputs.trajectory,
-            "energy_j_estimate": energy.over_steps(inputs.trajectory, metrics, inputs.spec, places),
+            "energy_j_estimate": energy.over_steps(inputs.trajectory, metrics, inputs.spec, inputs.placement),
         },
         "cases": cases.choose(inputs.predictions),
         "placement": inputs.placement,
         "quantization": inputs.quantization,
-        "energy": energy.estimates(metrics, inputs.spec, places),
+        "energy": energy.estimates(metrics, inputs.spec, inputs.placement),
         "neurobench": neurobench.neurobench(
             metrics, inputs.spec, inputs.params, placement.synapse_bits(inputs.placement)
         ),

@@ -89,16 +89,16 @@ class _Trial:
 
     def run(self) -> dict[str, Any]:
         kinds = {"hybrid" if model.endswith("hybrid") else "ann" for model in self.task["models"]} - {"constant"}
-        cores = self._fit()
+        self._fit()
         self._stage("train")
         facts: dict[str, Any] = {"curve": self._curve()}
         if "hybrid" in kinds:
             self._stage("finetune")
-        facts["values"] = self._score(cores)
+        facts["values"] = self._score()
         return facts
 
-    def _fit(self) -> int:
-        """Cores that the network takes, before anything is trained: they hang on shapes alone."""
+    def _fit(self) -> None:
+        """Where the network lies, before anything is trained: cores hang on shapes alone."""
         from cotrain import hardware
         from cotrain.pipeline.evaluation.models import placed_network
         from cotrain.pipeline.networks import spec_for
@@ -110,7 +110,7 @@ class _Trial:
         hard = [violation for violation in report.violations if violation.rule != "integer_range"]
         if hard:
             raise _Misfit(f"{len(hard)} limits of {self.experiment.quantize.board} are broken, the first: {hard[0]}")
-        return report.cores
+        self.spec, self.placement = spec, report.to_json()
 
     def _context(self, stage: str):
         from cotrain.pipeline.stages.runner import STAGES, Context
@@ -149,7 +149,7 @@ class _Trial:
         history = artifacts.read_json(folder / artifacts.HISTORY)
         return [entry["metric"] for entry in history["epochs"]]
 
-    def _score(self, cores: int) -> dict[str, float]:
+    def _score(self) -> dict[str, float]:
         from cotrain.pipeline.commands import evaluate
 
         path = self.folder / artifacts.TRIAL_SCORES["validation"]
@@ -162,25 +162,23 @@ class _Trial:
         for name in self.task["objectives"]:
             model, _, key = name.rpartition(".")
             if name == "cores":
-                values[name] = cores
+                values[name] = self.placement["cores"]
             elif name in ("energy_j", "time_s"):
-                values[name] = cost_of(self.experiment, rows["loihi-hybrid"], cores)[name]
+                values[name] = cost_of(self.experiment, self.spec, rows["loihi-hybrid"], self.placement)[name]
             elif name != "seconds":
                 values[name] = rows[model][key]
         return values
 
 
-def cost_of(experiment: experiments.Experiment, row: dict[str, Any], cores: int) -> dict[str, float]:
-    """Estimated energy and time of an inference; see `hardware.estimate`."""
-    from cotrain.hardware.cost import estimate
+def cost_of(
+    experiment: experiments.Experiment, spec, row: dict[str, Any], placement: dict[str, Any]
+) -> dict[str, float]:
+    """Estimated energy and time of an inference whose input is streamed; see `hardware.estimate`."""
+    from cotrain import hardware
+    from cotrain.pipeline.evaluation.costs import counts_of
 
-    counts = {"n_steps": experiment.finetune.n_steps, "cores": cores, "layers": row["layers"]}
-    found = estimate({**counts, "layers": [_counts(layer) for layer in row["layers"] if layer["on_chip"]]})
+    found = hardware.estimate(counts_of(row, spec, placement, experiment.finetune.n_steps))
     return {"energy_j": found["energy_j"]["total"]["value"], "time_s": found["time_s"]["total"]["value"]}
-
-
-def _counts(layer: dict[str, Any]) -> dict[str, Any]:
-    return {key: layer[key] for key in ("name", "neurons", "spikes_per_inference", "synops_per_inference")}
 
 
 def _bring(source: Path, target: Path, experiment: str, stage: str) -> None:

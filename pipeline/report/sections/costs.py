@@ -12,14 +12,25 @@ from cotrain.pipeline.report.sections.verdict import CHIP_FIRST
 
 TERMS = {"total": "total", "core_dynamic": "cores, dynamic", "x86": "x86", "leakage": "leakage"}
 PARTS = ("neurons", "synapses", "spikes", "messages")
+CSS = {**{part: part for part in PARTS}, "spikes": "spiking"}  # "spikes" is the raster's
 
 
 def spread(part: dict[str, float | None], unit: str) -> str:
-    """A value with its range."""
-    if part["high"] == 0:
+    """A value with its range in the same unit; the range alone where there is no value."""
+    value, low, high = (part[end] for end in ("value", "low", "high"))
+    if high == 0:
         return "0"
-    ends = f"{text.si(part['low'], unit)} to {text.si(part['high'], unit)}"
-    return ends if part["value"] is None else f"{text.si(part['value'], unit)} ({ends})"
+    if not value:
+        ends = f"{text.si(low, unit)} to {text.si(high, unit)}"
+        return ends if value is None else f"0 ({ends})"
+    shown = text.si(value, unit)
+    scale = value / float(shown.split()[0])
+    return f"{shown} ({_digits(low / scale)} to {_digits(high / scale)})"
+
+
+def _digits(value: float) -> str:
+    """Three digits, and no exponent for what is large."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def lead(document: dict[str, Any]) -> list[Table]:
@@ -97,18 +108,19 @@ def _terms(document: dict[str, Any]):
     for model, ways in found["models"].items():
         for way, e in ways.items():
             cells = (spread(e["energy_j"][term], "J") for term in TERMS)
-            rows.append((f"{model}, {WAYS[way]}", *cells, spread(e["energy_j"]["board_idle"], "J")))
+            rows.append((f"{model}, {way}", *cells, spread(e["energy_j"]["board_idle"], "J")))
     dash = (text.NOTHING,) * 4
     rows.append(("host's share (first layer, readout) on a CPU", text.si(found["host"]["cpu_j"], "J"), *dash))
     rows.append(("the ANN on a CPU", text.si(ann["cpu_j"], "J"), *dash))
     rows.append(("the ANN on a GPU, large batches", text.si(ann["gpu_j"], "J"), *dash))
     caption = (
-        "Estimated energy of one inference, total first; the idle board around the chip stands apart. The ANN needs "
-        f"{text.count(ann['macs'])} multiply-accumulates."
+        "Estimated energy of one inference, total first; the idle board around the chip stands apart. "
+        + "; ".join(f"{way}: {what}" for way, what in WAYS.items())
+        + f". The ANN needs {text.count(ann['macs'])} multiply-accumulates."
     )
     yield Table(caption, ("Model", *TERMS.values(), "idle board"), tuple(rows))
     times = tuple(
-        (f"{model}, {WAYS[way]}", *(spread(e["time_s"][key], "s") for key in ("total", "steps", "input", "fixed")),
+        (f"{model}, {way}", *(spread(e["time_s"][key], "s") for key in ("total", "steps", "input", "fixed")),
          e["limiter"])
         for model, ways in found["models"].items()
         for way, e in ways.items()
@@ -161,7 +173,7 @@ def _split(found: dict[str, Any]) -> list[Figure]:
         drawings.append(svg.bars(list(ways), [(model, stacks)], "µJ per inference, estimate", alts[-1]))
     layers = ways["once"]["layers"]
     if all(layer["total_j"]["value"] is not None for layer in layers):
-        stacks = [[(part, 1e6 * layer[f"{part}_j"]["value"]) for part in PARTS] for layer in layers]
+        stacks = [[(CSS[part], 1e6 * layer[f"{part}_j"]["value"]) for part in PARTS] for layer in layers]
         alts.append(
             "Cores by layer, estimate: "
             + ", ".join(f"{layer['name']} {text.si(layer['total_j']['value'], 'J')}" for layer in layers)
@@ -171,6 +183,6 @@ def _split(found: dict[str, Any]) -> list[Figure]:
         drawings.append(svg.bars(names, [(model, stacks)], "µJ per inference, cores, estimate", alts[-1]))
     if not drawings:
         return []
-    legend = tuple((term, TERMS[term]) for term in terms) + tuple((part, part) for part in PARTS)
+    legend = tuple((term, TERMS[term]) for term in terms) + tuple((CSS[part], part) for part in PARTS)
     caption = f"Estimated energy of **{model}**: the terms of the total by way of the input, and the cores' by layer."
     return [Figure(caption, " ".join(alts), tuple(drawings), legend=legend)]

@@ -13,9 +13,9 @@ from cotrain.hardware.cost.counts import Counts, read
 from cotrain.hardware.cost.energy import dense_energy_j
 from cotrain.hardware.cost.estimate import constants, from_counts
 from cotrain.hardware.cost.measured import sentences, summary
+from cotrain.pipeline.evaluation.costs import MESSAGES_ASSUMPTION, X86_ASSUMPTION, counts_of
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.networks import NetworkSpec
-from cotrain.pipeline.report.sections.placement import MESSAGES_ASSUMPTION
 
 WAYS = {"streamed": "input streamed at each step", "once": "input sent once a sample"}
 RATE_FACTORS = (0.25, 0.5, 1.0, 2.0)
@@ -23,7 +23,6 @@ HOST_ASSUMPTION = (
     "Host: the first layer's multiply-accumulates once per image (its input does not change), its neurons at "
     "every step, and the linear readout once (it is applied to mean activities)."
 )
-X86_ASSUMPTION = "One x86 core a chip carries the spikes in and out (NengoLoihi's SNIPs)."
 
 
 def macs(spec: NetworkSpec) -> dict[str, int]:
@@ -33,48 +32,20 @@ def macs(spec: NetworkSpec) -> dict[str, int]:
     }
 
 
-def counts(row: dict[str, Any], metrics: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]) -> Counts | None:
-    """What a row counted, as `hardware.estimate` takes it; None where no layer of it is on the chip.
-
-    Parameters
-    ----------
-    cores : {layer: {"cores": int, "messages_per_spike": float}}
-        From the placement; of a layer that is not in it, cores and messages are not known.
-    """
-    kinds = {layer.name: "dense" if len(layer.output_shape) == 1 else "convolution" for layer in spec.layers}
-    layers, arriving = [], 0.0
-    for layer in row["layers"]:
-        spikes, place = layer["spikes_per_inference"], cores.get(layer["name"], {})
-        if not layer.get("on_chip", True):
-            arriving += spikes
-            continue
-        per_spike = place.get("messages_per_spike")
-        layers.append({
-            "name": layer["name"],
-            "neurons": layer["neurons"],
-            "cores": place.get("cores"),
-            "synapse": kinds.get(layer["name"]),
-            "spikes_per_inference": spikes,
-            "synops_per_inference": layer.get("synops_per_inference"),
-            "messages_per_inference": None if per_spike is None else spikes * per_spike,
-        })  # fmt: skip
-    if not layers:
-        return None
-    chips = metrics.get("chips")
-    return read({
-        "name": row["model"], "n_steps": metrics["n_steps"], "chips": chips, "cores": metrics.get("cores"),
-        "x86_in_use": chips, "input_spikes_per_inference": arriving, "layers": layers,
-    }, f"row {row['model']}")  # fmt: skip
+def counts(row: dict[str, Any], metrics: dict[str, Any], spec: NetworkSpec, placement: dict[str, Any]) -> Counts | None:
+    """What a row counted, as `hardware.estimate` takes it; None where no layer of it is on the chip."""
+    found = counts_of(row, spec, placement, metrics["n_steps"])
+    return read(found, f"row {row['model']}") if found["layers"] else None
 
 
-def estimates(metrics: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]) -> dict[str, Any]:
+def estimates(metrics: dict[str, Any], spec: NetworkSpec, placement: dict[str, Any]) -> dict[str, Any]:
     """Everything that is said about energy. "estimate" is true at each level that holds joules."""
     n_steps, work = metrics["n_steps"], macs(spec)
     neurons = sum(layer.n_neurons for layer in spec.layers)
     models, over = {}, {}
     for row in metrics["rows"]:
         if row["model"].startswith("loihi") and not row.get("skipped") and row.get("layers"):
-            found = counts(row, metrics, spec, cores)
+            found = counts(row, metrics, spec, placement)
             if found is not None:
                 models[row["model"]] = {
                     way: {"estimate": True, **from_counts(replace(found, input=way))} for way in WAYS
@@ -139,7 +110,7 @@ def over_rates(found: Counts) -> dict[str, Any]:
 
 
 def over_steps(
-    trajectory: dict[str, Any], metrics: dict[str, Any], spec: NetworkSpec, cores: dict[str, dict]
+    trajectory: dict[str, Any], metrics: dict[str, Any], spec: NetworkSpec, placement: dict[str, Any]
 ) -> dict[str, list[float]]:
     """Joules in all of a presentation that stops early, input streamed: {model: one value per step count}.
 
@@ -152,7 +123,7 @@ def over_steps(
         spikes = counted.get(model) or counted.get(model.removeprefix("loihi-"))
         if not model.startswith("loihi") or row.get("skipped") or not row.get("layers") or not spikes or not spikes[-1]:
             continue
-        found = counts(row, metrics, spec, cores)
+        found = counts(row, metrics, spec, placement)
         if found is None:
             continue
         streamed = replace(found, input="streamed")

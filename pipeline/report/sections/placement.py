@@ -1,4 +1,4 @@
-"""hardware.check's report in pictures and tables, and what the energy estimate needs of it."""
+"""hardware.check's report in pictures and tables."""
 
 from __future__ import annotations
 
@@ -6,45 +6,11 @@ from html import escape
 from typing import Any
 
 from cotrain.hardware.chip.limits import LOIHI1
-from cotrain.pipeline.networks import Edge, NetworkSpec
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.blocks import Figure, Items, Table, Text
 from cotrain.pipeline.report.charts import WIDTH, document
 
 RESOURCES = ("compartments", "input_axons", "output_axons", "synapse_bits")
-MESSAGES_ASSUMPTION = (
-    "A spike becomes one message for each input axon that waits for it (mean over the layer); a spike of the last "
-    "layer one, to the host."
-)
-
-
-def by_layer(placement: dict[str, Any], spec: NetworkSpec) -> dict[str, dict[str, Any]]:
-    """{layer: {"cores", "messages_per_spike"}} for `pipeline.report.sections.energy`; empty without a placement.
-
-    The channels of a pixel share their axons on the way into a convolution (NengoLoihi's population spikes); into a
-    dense layer every neuron has its own. The axons of a layer that listens to several are spread over them evenly.
-    """
-    cores = placement.get("utilisation", {}).get("cores", [])
-    found = {}
-    axons: dict[str, int] = {}  # that wait on the cores of a layer
-    for core in cores:
-        axons[core["layer"]] = axons.get(core["layer"], 0) + core["input_axons"]
-    for layer in spec.layers:
-        mine = [core for core in cores if core["layer"] == layer.name]
-        entry: dict[str, Any] = {"cores": max(1, len(mine))}
-        waiting = [edge.target for edge in spec.edges_from(layer.name) if edge.target.name in axons]
-        if waiting:
-            entry["messages_per_spike"] = sum(
-                axons[target.name] / sum(_axons_of_source(edge) for edge in target.edges()) for target in waiting
-            )
-        if mine or waiting:
-            found[layer.name] = entry
-    return found
-
-
-def _axons_of_source(edge: Edge) -> int:
-    """Axons that an edge takes at least: one a pixel of a convolution's source, one a neuron of a dense map's."""
-    return edge.n_inputs if edge.kind == "dense" else edge.n_inputs // edge.input_shape[-1]
 
 
 def synapse_bits(placement: dict[str, Any]) -> int | None:
