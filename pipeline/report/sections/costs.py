@@ -110,7 +110,7 @@ def _terms(document: dict[str, Any]):
             cells = (spread(e["energy_j"][term], "J") for term in TERMS)
             rows.append((f"{model}, {way}", *cells, spread(e["energy_j"]["board_idle"], "J")))
     dash = (text.NOTHING,) * 4
-    rows.append(("host's share (first layer, readout) on a CPU", text.si(found["host"]["cpu_j"], "J"), *dash))
+    rows.append(("host's share on a CPU", text.si(found["host"]["cpu_j"], "J"), *dash))
     rows.append(("the ANN on a CPU", text.si(ann["cpu_j"], "J"), *dash))
     rows.append(("the ANN on a GPU, large batches", text.si(ann["gpu_j"], "J"), *dash))
     caption = (
