@@ -270,3 +270,26 @@ def test_a_trial_that_raises_does_not_end_the_sweep(tmp_path, monkeypatch):
     assert any("worker died (MemoryError)" in line for line in said)
     trial_1 = tmp_path / "runs" / "sweeps" / "small" / "trials" / "0001" / artifacts.TRIAL
     assert json.loads(trial_1.read_text())["worker"] is True  # so that the next call tries it again
+
+
+def test_energy_and_time_of_a_trial_are_numbers():
+    """From the spikes that the trial counted and where its network lies."""
+    import synthetic_run
+    from cotrain import hardware
+    from cotrain.pipeline import experiment as experiments
+    from cotrain.pipeline.networks import spec_for
+    from cotrain.pipeline.sweeps.trial import cost_of
+
+    settings = experiments.load("demo-locnet")
+    spec = spec_for(settings.network, (settings.data.height, settings.data.width))
+    layers = [
+        {"name": layer.name, "neurons": layer.n_neurons, "on_chip": layer.name not in spec.on_host,
+         "spikes_per_inference": layer.n_neurons / 2, "synops_per_inference": 10.0 * layer.n_neurons}
+        for layer in spec.layers
+    ]  # fmt: skip
+    found = cost_of(settings, spec, {"layers": layers}, synthetic_run.placement(spec))
+    on_chip = [layer for layer in layers if layer["on_chip"]]
+    updates = 72.8e-12 * settings.finetune.n_steps * sum(layer["neurons"] for layer in on_chip)
+    assert found["energy_j"] > updates and found["time_s"] > 330e-6 * settings.finetune.n_steps
+    alone = {"n_steps": settings.finetune.n_steps, "layers": [{"neurons": 10}]}
+    assert hardware.estimate(alone).energy_j["total"]["value"] is None  # an objective needs the counts

@@ -179,7 +179,7 @@ def score_point(task: dict[str, Any]) -> dict[str, Any]:
     with log(folder):
         if not RunFolder(artifacts.stage_folder(folder, experiment.name, "finetune"), "finetune").finished():
             path = folder / artifacts.TRIAL_SCORES["test"]  # ANNs alone have nothing to deploy
-            evaluate.run(experiment, data, folder, "test", tuple(task["models"]), "run", 0, path)
+            evaluate.score(experiment, data, folder, "test", tuple(task["models"]), "run", 0, path)
             return {"rows": _short_rows(files.read_json(path))}
         runner.run("deploy", experiment, folder, data)
         runner.run("report", experiment, folder, data)

@@ -153,7 +153,7 @@ class _Trial:
         from cotrain.pipeline.commands import evaluate
 
         path = self.folder / artifacts.TRIAL_SCORES["validation"]
-        evaluate.run(
+        evaluate.score(
             self.experiment, self.data, self.folder, "validation", tuple(self.task["models"]), "run", 0, path
         )  # fmt: skip
         metrics = files.read_json(path)
