@@ -95,6 +95,11 @@ class DataSettings:
         0, "synthetic sets: images or volumes to make; 0: the set's own number", least=0, most=10**6
     )
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of what a network of the package sees."""
+        return self.height, self.width, 2 * self.neighbours + 1 if self.neighbours else self.channels
+
 
 @settings
 class NetworkSettings:

@@ -11,6 +11,7 @@ from cotrain.pipeline import experiment
 from cotrain.pipeline.__main__ import main
 from cotrain.pipeline.evaluation import explore
 from cotrain.pipeline.networks import spec_for
+from cotrain.pipeline.report import explored
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.folder import RunFolder
 from PIL import Image
@@ -115,3 +116,17 @@ def test_deployment_with_other_steps_says_so(runs, capsys):
     assert experiment.load(NAME).deployed() == experiment.load(NAME)
     with pytest.raises(InputError, match="deploy.readout_steps is 9; expected at most"):
         experiment.load(NAME, ["deploy.n_steps=8", "deploy.readout_steps=9"])
+
+
+def test_the_report_recommends_the_knee():
+    rows = [row(5, 0.80, 1e-3), row(10, 0.896, 2e-3), row(20, 0.9, 4e-3)]
+    for one in rows:
+        one.update(trained=False, mean_rate_hz=20.0, spikes_per_inference=1234.0)
+    found = {
+        "knee": explore.mark_knee(rows), "metric": "dice", "protocol": "", "split": "validation", "tolerance": 0.005,
+        "n_samples": 40, "rows": rows,
+    }  # fmt: skip
+    advice, table = explored.blocks({"explored": found})
+    assert "10 steps at 100 Hz" in advice.text and "0.896" in advice.text
+    assert [cells[-1] for cells in table.rows] == ["", "knee", ""]
+    assert explored.blocks({"explored": {}}) == []

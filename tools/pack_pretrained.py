@@ -26,7 +26,7 @@ def main() -> None:
     found = parameters.from_runs(settings, arguments.runs)
     dataset = datasets.load_for(settings.data, arguments.data, arguments.runs / "data")
     arrays = parameters.pack(found.params, constant_predictor(dataset.subset("train")))
-    arrays = {k: v.astype(np.float16) if k.endswith(".kernel") else v for k, v in arrays.items()}
+    arrays = {k: v.astype(np.float16) if ".kernel" in k else v for k, v in arrays.items()}
     path = parameters.package_file(settings)
     artifacts.write_npz(path, arrays)
     print(f"{path}: {', '.join(found.params)}, {path.stat().st_size / 1e6:.1f} MB")

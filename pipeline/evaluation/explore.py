@@ -21,7 +21,7 @@ from cotrain.pipeline.evaluation.costs import counts_of
 from cotrain.pipeline.evaluation.evaluate import METRIC
 from cotrain.pipeline.evaluation.models import LoihiModel
 from cotrain.pipeline.evaluation.tally import Tally
-from cotrain.pipeline.experiment import Experiment, all_settings
+from cotrain.pipeline.experiment import Experiment, all_settings, shared_settings
 from cotrain.pipeline.networks import NetworkSpec, Params, spec_for
 from cotrain.pipeline.report.explored import picture
 from cotrain.pipeline.runs import artifacts
@@ -47,7 +47,7 @@ def explore(
     limit: int = SAMPLES,
     say=print,
 ) -> dict[str, Any]:
-    """Run the grid; write `json_path` and, beside it, the picture.
+    """Run the grid; write `json_path` and, beside it, the picture; of a run also a copy for its next report.
 
     Parameters
     ----------
@@ -115,6 +115,7 @@ def explore(
         "trained": {"n_steps": tune.n_steps, "readout_steps": tune.readout_steps, "rate_scale_hz": scale},
         "tolerance": TOLERANCE,
         "energy": "estimate: hardware.estimate of the counts, joules of one inference",
+        "settings": shared_settings(experiment),
         "rows": rows,
         "knee": knee,
         "seconds": round(time.perf_counter() - started, 2),
@@ -122,6 +123,8 @@ def explore(
     say(table(result))
     say(recommendation(result))
     artifacts.write_json(json_path, result)
+    if found.source != "pretrained":
+        artifacts.write_json(artifacts.explored_file(runs, experiment.name), result)  # for the report
     drawn = json_path.with_suffix(".png")
     picture(result, drawn)
     say(f"explore {experiment.name}: wrote {json_path} and {drawn} in {duration(result['seconds'])}")

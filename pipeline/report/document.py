@@ -41,6 +41,7 @@ def build(inputs: Inputs) -> dict[str, Any]:
         ),
         "stages": inputs.stages,
         "seeds": inputs.seeds,
+        "explored": inputs.explored,
         "reproduce": reproduce(inputs),
     }
     document["verdict"] = verdict.sentences(document)

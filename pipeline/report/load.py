@@ -30,6 +30,7 @@ class Inputs:
     quantization: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # manifests: seconds, versions, git
     seeds: dict[str, Any] = field(default_factory=dict)  # what `cotrain repeat` wrote, if with these settings
+    explored: dict[str, Any] = field(default_factory=dict)  # what `cotrain explore` wrote, likewise
 
 
 def load(context) -> Inputs:
@@ -57,7 +58,7 @@ def load(context) -> Inputs:
         experiment=experiment.name,
         title=experiment.title or experiment.name,
         settings=experiment.resolved(),
-        spec=spec_for(experiment.network, (experiment.data.height, experiment.data.width)),
+        spec=spec_for(experiment.network, experiment.data.input_shape),
         metrics=metrics,
         predictions=optional(context.read_npz, "deploy", artifacts.PREDICTIONS),
         rates=optional(context.read_npz, "deploy", artifacts.RATES),
@@ -68,12 +69,13 @@ def load(context) -> Inputs:
         placement=optional(context.read_json, "quantize", artifacts.PLACEMENT),
         quantization=optional(context.read_json, "quantize", artifacts.QUANTIZATION),
         stages=stages,
-        seeds=_seeds(context),
+        seeds=_of_these_settings(context, artifacts.seeds_file),
+        explored=_of_these_settings(context, artifacts.explored_file),
     )
 
 
-def _seeds(context) -> dict[str, Any]:
-    """The figures of several seeds, unless they are of other settings."""
-    path = artifacts.seeds_file(context.runs, context.experiment.name)
+def _of_these_settings(context, file) -> dict[str, Any]:
+    """The figures of several seeds, or of other steps, unless they are of other settings."""
+    path = file(context.runs, context.experiment.name)
     found = artifacts.read_json(path) if path.is_file() else {}
     return found if found.get("settings") == shared_settings(context.experiment) else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cotrain.hardware.bundle.energy import sentence
-from cotrain.pipeline.report import figures, pictures, tables, text
+from cotrain.pipeline.report import explored, figures, pictures, tables, text
 from cotrain.pipeline.report.blocks import Code, Figure, Heading, Page, Row, Section, Text
 from cotrain.pipeline.report.load import Inputs
 from cotrain.pipeline.report.sections import costs, placement
@@ -68,7 +68,7 @@ def lead(document: dict[str, Any]) -> list:
     chart = figures.scores(document)
     blocks += _board(document)
     beside = ((chart,) if chart else ()) + (tables.steps(document),)
-    return [*blocks, Row(beside), *tables.protocols(document), *tables.seeds(document)]
+    return [*blocks, Row(beside), *tables.protocols(document), *tables.seeds(document), *explored.blocks(document)]
 
 
 def _board(document):

@@ -37,6 +37,7 @@ TENSORBOARD = "tensorboard"  # folder: its logs
 LOCK = ".lock"  # of the process that writes there
 BOARD = "board/board.json"  # what came back from the board, a row
 SEEDS = "seeds/seeds.json"  # what several seeds gave; their runs lie beside it
+EXPLORED = "explored/explored.json"  # what `cotrain explore` found
 # runs/
 SCRATCH = ".data"  # folder: synthetic data sets. No experiment can have this name
 # runs/sweeps/<sweep>/
@@ -94,6 +95,11 @@ def board_file(runs: Path, experiment: str) -> Path:
 def seeds_file(runs: Path, experiment: str) -> Path:
     """The summary of several seeds."""
     return experiment_folder(runs, experiment) / SEEDS
+
+
+def explored_file(runs: Path, experiment: str) -> Path:
+    """Steps and rates that were explored."""
+    return experiment_folder(runs, experiment) / EXPLORED
 
 
 def seed_runs(runs: Path, experiment: str, seed: int) -> Path:

@@ -14,7 +14,7 @@ from cotrain.pipeline.runs.asked import Asked
 from cotrain.pipeline.runs.folder import RunFolder
 from cotrain.pipeline.stages.table import Stage
 
-ALSO = (artifacts.BOARD, artifacts.SEEDS)
+ALSO = (artifacts.BOARD, artifacts.SEEDS, artifacts.EXPLORED)
 
 
 class Context:
