@@ -210,6 +210,10 @@ class PhaseSettings:
     epoch_samples: int = setting(
         0, "samples after which an epoch ends; 0: all of the training split", unit="samples", least=0, most=10**9
     )
+    validation_samples: int = setting(
+        0, "of the validation split, by which an epoch is judged, in whole volumes; 0: all", unit="samples", least=0,
+        most=10**9,
+    )  # fmt: skip
     augment: bool = setting(True, "train on random views of the images")
     view_fraction: float = setting(1.0, "how many of the samples are seen in a random view", least=0, most=1)
     view_shift: float = setting(0.08, "largest shift of a view", unit="of the image", least=0, below=1)

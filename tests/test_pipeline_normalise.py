@@ -12,7 +12,7 @@ from cotrain.pipeline.experiment import DataSettings, TrainSettings
 from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.neurons.nengo_types import tf
 from cotrain.pipeline.training.backend import make_backend
-from cotrain.pipeline.training.loop import Schedule
+from cotrain.pipeline.training.loop import Schedule, judged_by
 from cotrain.pipeline.training.unrolled import normalise
 from small_training import boxes_data, experiment_for, masks_data
 
@@ -127,3 +127,8 @@ def test_views_below_0_are_the_tasks_own():
     assert schedule.views("masks") == {"shift": 0.08, "scale": 0.08, "stretch": 0.1, "rotate_deg": 20.0}
     assert schedule.views("boxes") == {"shift": 0.08, "scale": 0.08, "stretch": 0.1}
     assert experiment.load("cae").train.view_gain == -1
+
+
+def test_an_epoch_may_be_judged_by_a_part_of_whole_volumes():
+    data = masks_data(16)  # four slices a volume
+    assert [len(judged_by(data, n)) for n in (0, 1, 4, 5, 16, 99)] == [16, 4, 4, 8, 16, 16]

@@ -109,7 +109,8 @@ def fit(
     InputError
         The loss is not finite any more.
     """
-    train, validation = dataset.subset("train"), protocols(dataset.subset("validation"), schedule)
+    train = dataset.subset("train")
+    validation = protocols(judged_by(dataset.subset("validation"), schedule.settings.validation_samples), schedule)
     metric = METRICS[dataset.task]
     found = checkpoint.Checkpoint.load(folder, key)
     if found:
@@ -163,6 +164,13 @@ def fit(
         progress.close()
         logs.close()
     return Trained(best, history)
+
+
+def judged_by(validation: Dataset, limit: int) -> Dataset:
+    """The first `limit` samples and what belongs to their last volume; all for 0."""
+    while 0 < limit < len(validation) and validation.groups[limit] == validation.groups[limit - 1]:
+        limit += 1
+    return validation.take(limit or None)
 
 
 def protocols(dataset: Dataset, schedule: Schedule) -> list[Dataset]:
