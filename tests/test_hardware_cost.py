@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import math
+import random
 
 import pytest
 from cotrain import hardware
@@ -131,11 +132,59 @@ def test_any_key_but_two_may_be_missing_or_null():
 
 @pytest.mark.parametrize(
     "key, word",
-    [("x86_in_use", "x86_in_use"), ("x86_active_ratio", "x86_active_ratio"), ("input", "input"), ("cores", None)],
-)
+    [
+        ("x86_in_use", "x86_in_use"), ("x86_active_ratio", "x86_active_ratio"), ("input", "input"), ("cores", "cores"),
+        ("chips", "chips"), ("input_spikes_per_inference", "input_spikes_per_inference"), ("powered_cores", None),
+    ],
+)  # fmt: skip
 def test_what_is_not_known_is_said(key, word):
     said = hardware.estimate(without(key)).unknown
-    assert [line for line in said if line.startswith(f"{word}: not given")] if word else said == []  # layers say theirs
+    assert [line for line in said if line.startswith(f"{word}: not given")] if word else said == []
+
+
+def random_counts(rng):
+    """A chain of layers that could be: no more spikes than steps and neurons allow, synops that follow from them."""
+    n_steps, arriving = rng.choice([1, 51, 3000]), rng.choice([0, 784, 5000.0])
+    layers, entering = [], arriving
+    for i in range(rng.randint(1, 5)):
+        neurons = int(10 ** rng.uniform(0, 5))
+        synapse = rng.choice(["convolution", "dense", "sparse"])
+        share = 1.0 if synapse == "dense" else rng.uniform(1 / neurons, 1)  # of the neurons that a spike reaches
+        least = -(-neurons // 1024)
+        layers.append({
+            "name": f"layer{i}", "neurons": neurons, "cores": rng.randint(least, 3 * least), "synapse": synapse,
+            "spikes_per_inference": rng.uniform(0, 1) ** 3 * neurons * n_steps,
+            "synops_per_inference": min(arriving, 4096 * n_steps) * neurons * share,
+        })  # fmt: skip
+        arriving = layers[-1]["spikes_per_inference"]
+    cores = sum(layer["cores"] for layer in layers) + rng.randint(0, 3)
+    chips = -(-cores // 128) + rng.randint(0, 1)
+    return counts(
+        n_steps=n_steps, chips=chips, cores=cores, powered_cores=None, x86_in_use=rng.randint(0, 3 * chips),
+        input=rng.choice(["streamed", "once", "on-chip"]), input_spikes_per_inference=entering, layers=layers,
+    )  # fmt: skip
+
+
+def test_to_know_less_never_narrows_a_range():
+    """Of random networks, what stands in the ranges of all that is known lies in those of what is left of it."""
+    rng = random.Random(0)
+    for _ in range(300):
+        whole = random_counts(rng)
+        less = copy.deepcopy(whole)
+        for part in (less, *less["layers"]):
+            for key in set(part) - {"n_steps", "layers", "neurons", "name", "cores", "input_spikes_per_inference"}:
+                if rng.random() < 0.2:
+                    del part[key]
+        a, b = hardware.estimate(whole), hardware.estimate(less)
+        for group in ("energy_j", "time_s"):
+            for term, known in a[group].items():
+                assert 0 <= known["low"] <= known["value"] * (1 + 1e-9) and known["value"] <= known["high"] * (1 + 1e-9)
+                found = b[group][term]
+                assert found["low"] <= known["low"] * (1 + 1e-3) and found["high"] >= known["high"] * (1 - 1e-3), (
+                    term, whole, less,
+                )  # fmt: skip
+        total = a.energy_j["total"]
+        assert total["high"] <= 3 * total["low"] or a.unknown  # a wide range says why
 
 
 def test_more_steps_spikes_and_cores_never_cost_less():

@@ -12,7 +12,7 @@ from typing import Dict, Optional, Tuple
 from cotrain.hardware.chip.events import CORE, MESH, Constant
 from cotrain.hardware.cost.constants import DENSE, LEAKAGE, X86_CORES
 from cotrain.hardware.cost.counts import X86_PER_CHIP, Counts
-from cotrain.hardware.cost.placed import Placed, PlacedLayer, mean_hops
+from cotrain.hardware.cost.placed import Placed, PlacedLayer, hops
 from cotrain.hardware.cost.ranges import Range, exactly, total
 
 _KINDS = ("convolution", "sparse", "dense")
@@ -55,8 +55,8 @@ def core_energy(counts: Counts, placed: Placed) -> Tuple[LayerEnergy, ...]:
         spikes   = spike_j * S
         messages = (message_out_j + hops_x * hop_x_j + hops_y * hop_y_j) * M
     """
-    x, y = mean_hops(placed.cores.middle)
-    message = _range(MESH.message_out_j) + x * _range(MESH.hop_x_j) + y * _range(MESH.hop_y_j)
+    x, y = hops(placed.cores)
+    message = _range(MESH.message_out_j) + x * MESH.hop_x_j + y * MESH.hop_y_j
     return tuple(_layer(layer, counts.n_steps, message) for layer in placed.layers)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping
 
 from cotrain.hardware.chip.events import CORE, MESH, listed
 from cotrain.hardware.cost import energy, time
-from cotrain.hardware.cost.constants import DENSE, X86_CORES
+from cotrain.hardware.cost.constants import DENSE, LEAKAGE, PACE, X86_CORES
 from cotrain.hardware.cost.counts import Counts, read
 from cotrain.hardware.cost.placed import Placed, place
 from cotrain.hardware.cost.ranges import Range, exactly, total
@@ -96,7 +96,10 @@ def from_counts(counts: Counts) -> Estimate:
         limiter=found.limiter,
         layers=[layer.to_dict() for layer in layers],
         assumptions=_assumptions(counts, placed),
-        unknown=[*_unknown(counts, placed), *_wide(counts, found, whole, seconds)],
+        unknown=[
+            *_unknown(counts, placed),
+            *_wide(counts, found, whole, seconds, dict(core_dynamic=core, x86=x86, leakage=leakage)),
+        ],
     )
 
 
@@ -136,12 +139,15 @@ def _unknown(counts: Counts, placed: Placed) -> List[str]:
     if counts.input is None:
         said.append("input: not given; between on-chip and streamed at each step")
     if counts.input_spikes_per_inference is None and counts.input != "on-chip":
-        said.append("input_spikes_per_inference: not given; it bounds the work of the first layer and the host's time")
+        said.append(
+            "input_spikes_per_inference: not given; the work of the first layer is bounded without it, and the host is "
+            f"taken to send at most {PACE.host_step_spikes:.0f} a step"
+        )
     return said
 
 
-def _wide(counts: Counts, found: time.Times, whole: Range, seconds: Range) -> List[str]:
-    """The terms of the time that make a total wide, where it is."""
+def _wide(counts: Counts, found: time.Times, whole: Range, seconds: Range, energies: Dict[str, Range]) -> List[str]:
+    """The terms that make a total wide, where it is."""
     if counts.seconds_per_inference is not None or max(whole.high / whole.low, seconds.high / seconds.low) <= WIDE:
         return []
     n, spread = counts.n_steps, seconds.high - seconds.low
@@ -151,12 +157,14 @@ def _wide(counts: Counts, found: time.Times, whole: Range, seconds: Range) -> Li
         (found.input.high - found.input.low, "time of the host's input: the rows leave "
          f"{found.input.low * 1e3:.3g} to {found.input.high * 1e3:.3g} ms for an inference"),
     )  # fmt: skip
-    return [said for wide, said in terms if wide > spread / 3]
+    said = [line for wide, line in terms if wide > spread / 3]
+    if not said:
+        name, part = max(energies.items(), key=lambda item: item[1].high - item[1].low)
+        said.append(f"{name}: its constants leave {part.low * 1e6:.3g} to {part.high * 1e6:.3g} uJ for an inference")
+    return said
 
 
 def constants() -> List[Dict[str, Any]]:
     """Every constant that has a range: name, value, low, high, unit, source, fitted."""
-    from cotrain.hardware.cost.constants import LEAKAGE, PACE
-
     groups = (CORE, MESH, X86_CORES, LEAKAGE, PACE, DENSE)
     return [row for group in groups for row in listed(group)]

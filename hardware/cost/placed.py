@@ -8,8 +8,15 @@ from typing import List, Tuple
 
 from cotrain.hardware.chip.events import CORES_PER_TILE, MESH_HEIGHT, MESH_WIDTH
 from cotrain.hardware.chip.limits import LOIHI1
-from cotrain.hardware.cost.counts import Counts, LayerCounts
+from cotrain.hardware.cost.counts import X86_PER_CHIP, Counts, LayerCounts
 from cotrain.hardware.cost.ranges import Range, at_most, exactly, total
+
+# assumed: of cores beside those of the layers (input, relays), half as many or a tile; of chips twice the fewest, as
+# NengoLoihi takes two by default
+FURTHER_CORES = 0.5
+CHIPS_FACTOR = 2
+# assumed: cores of a convolution that one spike goes to, as its kernel reaches over the edges of blocks
+LOCAL_CORES = 4.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Placed:
     layers: Tuple[PlacedLayer, ...]
     cores: Range
     chips: Range
+    input_spikes: Range
 
 
 def place(counts: Counts) -> Placed:
@@ -39,12 +47,12 @@ def place(counts: Counts) -> Placed:
     n, layers = counts.n_steps, counts.layers
     arriving = at_most(counts.input_spikes_per_inference, LOIHI1.input_axons * n * cores[0].high)
     found: List[PlacedLayer] = []
-    incoming = _messages(None, arriving, layers[0], cores[0])
+    incoming, entering = _messages(None, arriving, layers[0], cores[0]), arriving
     if counts.input_spikes_per_inference is None and layers[0].synops_per_inference is not None:
         # a spike does at least one synaptic operation, and at most one on each neuron: all of a dense layer
         most = layers[0].synops_per_inference
         few = most / layers[0].neurons
-        arriving = Range(few, few, few if layers[0].synapse == "dense" else most)
+        arriving = entering = Range(few, few, few if layers[0].synapse == "dense" else most)
         incoming = _messages(None, arriving, layers[0], cores[0])
     for i, layer in enumerate(layers):
         spikes = at_most(layer.spikes_per_inference, layer.neurons * n)
@@ -56,7 +64,7 @@ def place(counts: Counts) -> Placed:
         )
         found.append(PlacedLayer(layer, cores[i], spikes, _synops(layer, arriving, n), incoming, outgoing))
         arriving, incoming = spikes, outgoing
-    return Placed(tuple(found), in_use, chips)
+    return Placed(tuple(found), in_use, chips, entering)
 
 
 def _known(messages, spikes: Range) -> Range:
@@ -64,13 +72,13 @@ def _known(messages, spikes: Range) -> Range:
 
 
 def _messages(messages, spikes: Range, target: LayerCounts, cores: Range) -> Range:
-    """Messages of `spikes` to a layer: one for each of its cores where it is dense, else for one of them at least."""
+    """Messages of `spikes` to a layer: one for each core of a dense one, one or a few for another."""
     if messages is not None:
         return exactly(messages)
     least, most = max(1.0, cores.low), max(1.0, cores.high)
     if target.synapse == "dense":
         return spikes * Range(max(1.0, cores.middle), least, most)
-    return spikes * Range(1.0, 1.0, most)
+    return spikes * Range(1.0, 1.0, most if target.synapse is None else min(most, LOCAL_CORES))
 
 
 def _synops(layer: LayerCounts, arriving: Range, n_steps: int) -> Range:
@@ -106,12 +114,19 @@ def _cores(counts: Counts) -> Tuple[List[Range], Range, Range]:
         in_use = exactly(given)
     else:
         in_use = total(each)
-        high = max(in_use.low, min(in_use.high, room))
+        high = max(in_use.low, min(in_use.high + max(FURTHER_CORES * in_use.low, CORES_PER_TILE), room))
         in_use = Range(min(in_use.value, high), in_use.low, high)
     if counts.chips is not None:
         return each, in_use, exactly(counts.chips)
-    chips = [float(-(-n // LOIHI1.cores_per_chip)) for n in (in_use.value, in_use.low, in_use.high)]
-    return each, in_use, Range(*chips)
+    value, low, high = (float(-(-n // LOIHI1.cores_per_chip)) for n in (in_use.value, in_use.low, in_use.high))
+    low = max(low, math.ceil((counts.x86_in_use or 0) / X86_PER_CHIP))
+    return each, in_use, Range(max(value, low), low, max(high, low) * CHIPS_FACTOR)
+
+
+def hops(cores: Range) -> Tuple[Range, Range]:
+    """`mean_hops` over a range of cores."""
+    each = [mean_hops(n) for n in (cores.middle, cores.low, cores.high)]
+    return Range(*(x for x, _ in each)), Range(*(y for _, y in each))
 
 
 def mean_hops(cores: float) -> Tuple[float, float]:

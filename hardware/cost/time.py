@@ -9,7 +9,7 @@ from cotrain.hardware.chip.events import BARRIER_S, CORE, CORES_PER_TILE, MESH
 from cotrain.hardware.cost.constants import PACE
 from cotrain.hardware.cost.counts import Counts
 from cotrain.hardware.cost.energy import _range, synapse_constant
-from cotrain.hardware.cost.placed import Placed, PlacedLayer, mean_hops
+from cotrain.hardware.cost.placed import Placed, PlacedLayer, hops
 from cotrain.hardware.cost.ranges import Range, exactly, largest, total
 
 
@@ -73,8 +73,8 @@ def busy(layer: PlacedLayer, n_steps: int) -> Range:
 def between_steps(placed: Placed) -> Range:
     """Seconds from the end of a step's work to the next: barrier, way of the last message, x86 where it takes part."""
     cores, chips = placed.cores, placed.chips
-    x, y = mean_hops(cores.middle)
-    way = x * _range(MESH.hop_x_s) + y * _range(MESH.hop_y_s)
+    x, y = hops(cores)
+    way = x * MESH.hop_x_s + y * MESH.hop_y_s
     one = Range(barrier(cores.middle), barrier(cores.low), max(PACE.one_chip_most_s, barrier(cores.high)))
     many = _range(PACE.chips_s)
     low, high = (one if chips.low <= 1 else many).low, (one if chips.high <= 1 else many).high
@@ -105,13 +105,23 @@ def _host(counts: Counts, placed: Placed) -> Tuple[Range, Range]:
 
 
 def _streamed(counts: Counts, placed: Placed) -> Range:
+    """What the host takes to send spikes at each step; of a dense first layer it goes by its cores."""
     first, step = placed.layers[0].counts, _range(PACE.host_step_s)
     if first.synapse == "dense" and first.cores is not None and first.cores <= PACE.host_step_cores:
-        value = PACE.host_step_first_s + PACE.host_step_core_s * first.cores
-        step = Range(value, value / PACE.host_step_factor, value * PACE.host_step_factor)
-    spikes = (counts.input_spikes_per_inference or 0.0) / counts.n_steps
+        step = _dense_step(first.cores)
+    elif first.synapse in ("dense", None):
+        step = Range(
+            step.value, min(step.low, _dense_step(1).low), max(step.high, _dense_step(PACE.host_step_cores).high)
+        )
+    # where nobody says how many spikes there are, no more than the rows had
+    spikes = 0.0 if placed.input_spikes.value is None else placed.input_spikes.high / counts.n_steps
     high = step.high * max(1.0, spikes / PACE.host_step_spikes)
     return Range(step.value, step.low, high) * counts.n_steps
+
+
+def _dense_step(cores: int) -> Range:
+    value, factor = PACE.host_step_first_s + PACE.host_step_core_s * cores, PACE.host_step_factor
+    return Range(value, value / factor, value * factor)
 
 
 def _once(counts: Counts) -> Range:
