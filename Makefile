@@ -17,11 +17,11 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test data train finetune quantize deploy-emulator report submission bench silicon peer-tests lint
+.PHONY: help setup demo test data train finetune quantize deploy-emulator report submission bench silicon fuzz peer-tests lint
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
-	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission bench silicon peer-tests lint"
+	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission bench silicon fuzz peer-tests lint"
 
 setup:
 	@tools/make_venv.sh
@@ -49,6 +49,9 @@ bench: setup
 
 silicon: setup
 	@.venv/bin/python tools/silicon.py --data '$(if $(DATA),$(DATA),data)/loihi-silicon' $(ARGS)
+
+fuzz: setup
+	@.venv/bin/python -W ignore tests/fuzz/networks.py $(ARGS)
 
 peer-tests: setup
 	@.venv/bin/python tests/peer/nengo_dl_suite.py $(ARGS); nengo_dl=$$?; \

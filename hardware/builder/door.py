@@ -171,7 +171,7 @@ def _said(error: Exception) -> str:
 
     said = without_address(" ".join(str(error).split()))
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    if isinstance(error, AssertionError):
+    if isinstance(error, (AssertionError, ValueError)):  # a slice that is an array has no truth value
         known = [text for code, text in _ASSERTIONS.items() if code in f"{frame.line} {said}"]
         if known:
             return known[0]

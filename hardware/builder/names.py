@@ -15,8 +15,8 @@ from nengo.ensemble import Neurons
 
 
 def without_address(label: Any) -> str:
-    """A label without memory addresses, which change from run to run."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(label if label is not None else "unlabeled"))
+    """A label in one line and without memory addresses, which change from run to run."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(label if label is not None else "unlabeled").split()))
 
 
 class LayerNames:

@@ -18,7 +18,10 @@ from cotrain.hardware.builder.arguments import MAX_SEED
 from cotrain.hardware.builder.names import without_address
 from cotrain.hardware.errors import CotrainError, InputError, MisfitError, UnsupportedError
 from nengo.base import FrozenObject
+from nengo.exceptions import BuildError
 from nengo.params import iter_params
+from nengo.utils.graphs import toposort
+from nengo.utils.simulator import operator_dependency_graph
 
 KEEP_PASSTHROUGH = "pass remove_passthrough=False (cotrain check: --keep-passthrough)"
 READABLE = ("spiked", "voltage", "current")  # what the chip lets out of a neuron, in nengo_loihi's words
@@ -236,7 +239,17 @@ def crossed_passthrough(model: Any) -> Iterator[Refusal]:
             yield Refusal("passthrough", name_of(node), reason, KEEP_PASSTHROUGH, UnsupportedError)
 
 
-AFTER = (probes_not_readable, built_not_finite, crossed_passthrough)
+def cycles(model: Any) -> Iterator[Refusal]:
+    """What runs on the host needs an order; a loop needs a synapse somewhere."""
+    for host in (model.host_pre, model.host):
+        try:
+            toposort(operator_dependency_graph(host.operators))
+        except BuildError:
+            reason = "connections between nodes and ensembles on the host form a loop without a synapse"
+            yield Refusal("cycles", "the host", reason, "give one of them a synapse, nengo.Lowpass(0) at the least")
+
+
+AFTER = (probes_not_readable, built_not_finite, crossed_passthrough, cycles)
 
 
 def after_build(model: Any) -> List[Refusal]:
