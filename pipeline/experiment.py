@@ -17,6 +17,7 @@ from cotrain.pipeline import layers
 from cotrain.pipeline.checked import Entry, entries, setting, settings
 from cotrain.pipeline.evaluation.rows import MODELS
 from cotrain.pipeline.layers import names
+from cotrain.pipeline.tasks import LOSSES, TASKS
 from cotrain.pipeline.words import nearest, show
 
 __all__ = [
@@ -115,10 +116,17 @@ class NetworkSettings:
         choices=("refuse", "average"),
     )
     filters: tuple[int, ...] = setting(
-        (8, 16, 32), "of the convolutions, one entry a resolution", least=1, most=4096, shortest=1, longest=12
+        (8, 16, 32), "of the convolutions, one entry a resolution", least=1, most=4096, shortest=1, longest=32
+    )
+    strides: tuple[int, ...] = setting(
+        (),
+        "of the convolutions, one entry each: 1, or 2 to halve height and width (convnet)",
+        least=1,
+        most=2,
+        longest=32,
     )
     dense: tuple[int, ...] = setting(
-        (128, 64, 32), "neurons of the hidden dense layers (locnet)", least=1, most=65536, longest=32
+        (128, 64, 32), "neurons of the hidden dense layers (locnet, convnet)", least=1, most=65536, longest=32
     )
     kernel: int = setting(3, "of the convolutions", unit="pixels", least=1, most=64)
     pool_kernel: int = setting(
@@ -218,6 +226,11 @@ class PhaseSettings:
     view_fraction: float = setting(1.0, "how many of the samples are seen in a random view", least=0, most=1)
     view_shift: float = setting(0.08, "largest shift of a view", unit="of the image", least=0, below=1)
     view_scale: float = setting(0.08, "largest change of size of a view", unit="of the image", least=0, below=1)
+    view_flip: bool = setting(False, "classes: mirror half of the views, left and right; not for digits and letters")
+    view_cutout: float = setting(
+        0.0, "classes: side of a square that a view lacks", unit="of the image", least=0, below=1
+    )
+    label_smoothing: float = setting(0.0, "classes: probability that is spread over all of them", least=0, below=1)
     view_rotate_deg: float = setting(
         TASKS_OWN, "largest turn of a view (masks, classes); -1: the task's own", unit="degrees", least=-1, most=180
     )
@@ -243,8 +256,11 @@ class TrainSettings(PhaseSettings):
 
     loss: str = setting(
         "mse",
-        "boxes: mse, mae, huber, giou, giou-mae; masks: bce-dice. Fine-tuning takes the same",
-        choices=("mse", "mae", "huber", "giou", "giou-mae", "bce-dice"),
+        "; ".join(f"{task.name}: {', '.join(task.losses)}" for task in TASKS.values()) + ". Fine-tuning takes the same",
+        choices=LOSSES,
+    )
+    batch_norm: bool = setting(
+        False, "standardise every layer's input batch by batch; folded into the weights afterwards (tensorflow)"
     )
     batch_norm: bool = setting(
         False, "standardise every layer's input batch by batch; folded into the weights afterwards (tensorflow)"

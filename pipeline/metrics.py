@@ -98,25 +98,10 @@ def bootstrap_ci(
     return float(low), float(high)
 
 
-def score(task: str, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The task's score of each group: IoU of boxes, Dice of masks.
-
-    Parameters
-    ----------
-    task : {"boxes", "masks"}
-    predicted, true : (n, ...)
-        As `box_iou` and `dice` take them.
-    groups : (n,) str
-
-    Returns
-    -------
-    (n_groups,) float64
-        In the sorted order of the groups' names.
-    """
-    if task == "masks":
-        return dice(predicted, true, groups)
+def group_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Mean of samples' values (n,) within each group, in the sorted order of the groups' names."""
     _, member = np.unique(groups, return_inverse=True)
-    return np.bincount(member, box_iou(predicted, true)) / np.bincount(member)
+    return np.bincount(member, values) / np.bincount(member)
 
 
 def mean_rate_hz(n_spikes: float, n_neurons: int, n_steps: int, dt_s: float) -> float:

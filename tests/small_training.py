@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.experiment import Experiment, FinetuneSettings, NetworkSettings, TrainSettings
-from cotrain.pipeline.training.scaling import TargetScaler
+from cotrain.pipeline.tasks.scaling import TargetScaler
 
 IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
 TINY = [  # of demo-locnet, on the command line
@@ -43,16 +43,38 @@ def masks_data(n=24, seed=0):
     )
 
 
+def labels_data(n=24, seed=0):
+    """Masks of two classes: the rectangle's left column, and the rest of it."""
+    data = masks_data(n, seed)
+    first = data.targets > np.roll(data.targets, 1, axis=2)
+    return dataclasses.replace(data, targets=np.where(first, 1, 2 * data.targets), class_names=("edge", "rest"))
+
+
+def classes_data(n=24, seed=0):
+    """How wide the rectangle is."""
+    data = boxes_data(n, seed=seed)
+    width = np.rint(8 * (data.targets[:, 3] - data.targets[:, 1])).astype(np.int64)
+    return dataclasses.replace(data, task="classes", targets=width - 2, class_names=("narrow", "middle", "wide"))
+
+
+LOSS = {"boxes": "mae", "masks": "ce-dice", "classes": "cross-entropy"}
+
+
 def experiment_for(task, **changes):
     network = {
         "boxes": NetworkSettings(name="locnet", filters=(3, 4), dense=(12,)),
         "masks": NetworkSettings(name="cae", filters=(3, 4), bottleneck_layers=1),
+        "classes": NetworkSettings(name="convnet", filters=(3, 4), strides=(1, 2), dense=(6,)),
     }[task]
     base = Experiment(
         name="test",
         network=network,
         train=TrainSettings(
-            epochs=3, batch_size=8, loss={"boxes": "mae", "masks": "bce-dice"}[task], learning_rate=0.01, augment=False
+            epochs=3,
+            batch_size=8,
+            loss={"boxes": "mae", "masks": "ce-dice", "classes": "cross-entropy"}[task],
+            learning_rate=0.01,
+            augment=False,
         ),
         finetune=FinetuneSettings(
             epochs=2, batch_size=8, n_steps=12, readout_steps=6, learning_rate=0.01, augment=False

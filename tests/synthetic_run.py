@@ -11,10 +11,11 @@ import numpy as np
 from cotrain.pipeline import experiment
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.evaluation.tally import agreement, skipped
-from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz, score
+from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz
 from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.stages.runner import STAGES, Context
+from cotrain.pipeline.tasks import task_of
 
 MODELS = ("constant", "ann", "converted", "hybrid", "loihi-converted", "loihi-hybrid")
 NOISE = dict(zip(MODELS, (0.11, 0.02, 0.07, 0.035, 0.075, 0.04), strict=True))
@@ -155,7 +156,7 @@ def _deploy(context, settings, spec, rng, skip):
             rows.append(skipped(model, "not asked for (deploy.models)"))
             continue
         predicted = _predict(targets, NOISE[model], rng)
-        values = score(task, predicted, targets, groups)
+        values = task_of(task).scores(predicted, targets, groups)
         predictions[f"{model}/prediction"], predictions[f"{model}/group_values"] = predicted, values
         row = {**skipped(model, ""), "value": float(values.mean()), "ci95": list(bootstrap_ci(values)), "seconds": 1.25}
         del row["skipped"]
@@ -190,7 +191,8 @@ def _deploy(context, settings, spec, rng, skip):
     by_model = {m: {n.split("/")[1]: v for n, v in rates.items() if n.startswith(f"{m}/")} for m in MODELS}
     placed = placement(spec)
     metrics = {
-        "schema": 1, "experiment": settings.name, "task": task, "metric": "iou" if task == "boxes" else "dice",
+        "schema": 1, "experiment": settings.name, "task": task, "metric": task_of(task).metric,
+        "class_names": ["object"], "network": spec.to_dict(),
         "dt_s": dt, "n_samples": len(names), "n_groups": len(np.unique(groups)), "n_steps": n_steps,
         "readout_steps": settings.finetune.readout_steps, "target": "emulator", "rows": rows, "protocols": {},
         "agreement": {k: agreement(by_model[k], by_model[f"loihi-{k}"]) for k in kinds},

@@ -8,8 +8,8 @@ import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import datasets
 from cotrain.pipeline.datasets import augment
-from cotrain.pipeline.datasets.constant import constant_box
 from cotrain.pipeline.metrics import box_iou, dice
+from cotrain.pipeline.tasks.boxes import constant_box
 from scipy.ndimage import affine_transform
 
 

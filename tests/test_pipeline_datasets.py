@@ -5,11 +5,9 @@ import pytest
 from cotrain.hardware.errors import InputError, OutputError
 from cotrain.pipeline import datasets
 from cotrain.pipeline.datasets.base import split_by_group
-from cotrain.pipeline.datasets.constant import constant_box, constant_predictor, predict_constant
 from cotrain.pipeline.datasets.overlay import overlay
-from cotrain.pipeline.metrics import box_iou, dice, score
+from cotrain.pipeline.tasks import task_of
 from PIL import Image
-from scipy.optimize import minimize
 
 
 @pytest.fixture(scope="module")
@@ -96,47 +94,14 @@ def test_subset_select_take(planes):
         one.subset({"train", "test"}.difference(one.split).pop())
 
 
-def test_constant_box_is_no_worse_than_scipys_search(planes):
-    boxes = planes.subset("train").targets
-    found = minimize(
-        lambda box: -box_iou(box, boxes).mean(), np.median(boxes, axis=0), method="Nelder-Mead", options={"xatol": 1e-5}
-    )
-    ours = box_iou(constant_box(boxes), boxes).mean()
-    assert ours >= -found.fun - 2e-3
-    assert ours > box_iou(np.median(boxes, axis=0), boxes).mean()
-
-
-def test_constant_masks_are_the_best_threshold_of_the_mean(tubes):
-    train = tubes.subset("train")
-    constant = constant_predictor(train)
-    volumes = train.targets.reshape(16, 16, 32, 32)  # 16 volumes of 16 slices, in order
-    by_hand = [
-        dice(np.broadcast_to(volumes.mean(axis=0) > level, volumes.shape), volumes).mean()
-        for level in np.arange(0.5, 16) / 16  # a mean of 16 masks takes no other values
-    ]
-    ours = score("masks", predict_constant(constant, train), train.targets, train.groups).mean()
-    assert max(by_hand) <= ours <= max(by_hand) + 0.02  # ours may also cut among voxels of one frequency
-
-
-def test_constant_is_repeated_by_slice(planes, tubes):
-    constant = constant_predictor(tubes.subset("train"))
-    some = tubes.select([33, 5])
-    np.testing.assert_array_equal(predict_constant(constant, some), constant[[1, 5]])
-    box = constant_predictor(planes)
-    assert predict_constant(box, planes).shape == (60, 4)
-    with pytest.raises(InputError, match="fit it to the same"):
-        predict_constant(constant[:4], tubes)
-
-
 def test_synthetic_tasks_are_not_solved_by_a_constant(root):
     """About half of the score is left to win."""
     for name, expected in (("synthetic-planes", (0.45, 0.62)), ("synthetic-hippocampus", (0.4, 0.62))):
         data = datasets.load(name, root)
         assert not data.rejected
         train, test = data.subset("train"), data.subset("test")
-        value = score(
-            data.task, predict_constant(constant_predictor(train), test), test.targets, test.groups
-        ).mean()  # fmt: skip
+        task = task_of(data.task)
+        value = task.scores(task.predict_constant(task.constant(train), test), test.targets, test.groups).mean()
         assert expected[0] < value < expected[1], name
 
 

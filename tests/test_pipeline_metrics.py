@@ -80,11 +80,5 @@ def test_bootstrap_is_seeded():
         metrics.bootstrap_ci(np.array([]))
 
 
-def test_score_averages_boxes_of_a_group():
-    true = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]], dtype=np.float32)
-    predicted = np.array([[0, 0, 1, 1], [0, 0, 1, 0.5], [0, 0, 0.5, 0.5]])
-    np.testing.assert_allclose(metrics.score("boxes", predicted, true, np.array(["a", "a", "b"])), [0.75, 0.25])
-
-
 def test_mean_rate():
     assert metrics.mean_rate_hz(50, n_neurons=10, n_steps=100, dt_s=0.001) == pytest.approx(50)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import experiment, training
-from cotrain.pipeline.experiment import DataSettings, TrainSettings
+from cotrain.pipeline.experiment import TrainSettings
 from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.neurons.nengo_types import tf
+from cotrain.pipeline.tasks import TASKS
 from cotrain.pipeline.training.backend import make_backend
-from cotrain.pipeline.training.loop import Schedule, judged_by
+from cotrain.pipeline.training.loop import judged_by
 from cotrain.pipeline.training.unrolled import normalise
 from small_training import boxes_data, experiment_for, masks_data
 
@@ -123,9 +124,9 @@ def test_nengo_dl_refuses_what_it_does_not_know():
 
 
 def test_views_below_0_are_the_tasks_own():
-    schedule = Schedule(TrainSettings(view_stretch=0.1, view_rotate_deg=20.0), DataSettings(), 0)
-    assert schedule.views("masks") == {"shift": 0.08, "scale": 0.08, "stretch": 0.1, "rotate_deg": 20.0}
-    assert schedule.views("boxes") == {"shift": 0.08, "scale": 0.08, "stretch": 0.1}
+    settings = TrainSettings(view_stretch=0.1, view_rotate_deg=20.0)
+    assert TASKS["masks"].views(settings) == {"shift": 0.08, "scale": 0.08, "stretch": 0.1, "rotate_deg": 20.0}
+    assert TASKS["boxes"].views(settings) == {"shift": 0.08, "scale": 0.08, "stretch": 0.1}
     assert experiment.load("cae").train.view_gain == -1
 
 

@@ -47,13 +47,13 @@ class Scripted:
 
 def fit_script(tmp_path, values, schedule="constant", patience=2, losses=None, moved=None, say=quiet, key="key"):
     data = boxes_data()
-    spec = job_for(experiment_for("boxes"), data, "ann").spec
+    job = dataclasses.replace(job_for(experiment_for("boxes"), data, "ann"), scaler=IDENTITY)
     backend = Scripted(data, values, losses, moved)
     settings = TrainSettings(
         epochs=len(values) - 1, batch_size=16, learning_rate=0.5, schedule=schedule, augment=False, patience=patience
     )
     plan = loop.Schedule(settings, DataSettings(), seed=0)
-    return backend, loop.fit(backend, spec, IDENTITY, plan, data, tmp_path, key, say)
+    return backend, loop.fit(backend, job, plan, data, tmp_path, key, say)
 
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path):
@@ -127,8 +127,10 @@ def test_batches_are_full_cover_every_sample_and_depend_on_seed_and_epoch():
     train = data.subset("train")
     plan = loop.Schedule(TrainSettings(epochs=2, batch_size=5, augment=True), DataSettings(), seed=3)
 
+    job = dataclasses.replace(job_for(experiment_for("boxes"), data, "ann"), scaler=IDENTITY)
+
     def epoch(number, schedule=plan):
-        return list(loop.batches(train, IDENTITY, schedule, number))
+        return list(loop.batches(train, job, schedule, number))
 
     assert [len(images) for images, _ in epoch(1)] == [5, 5, 5, 5]
     for (a, b), (c, d) in zip(epoch(1), epoch(1), strict=True):

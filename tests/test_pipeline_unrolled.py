@@ -6,8 +6,9 @@ from cotrain.hardware.errors import InputError
 from cotrain.pipeline.experiment import FinetuneSettings, NetworkSettings, NeuronSettings, TrainSettings
 from cotrain.pipeline.networks import neurons_for, spec_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
+from cotrain.pipeline.tasks import TASKS
+from cotrain.pipeline.tasks.scaling import TargetScaler
 from cotrain.pipeline.training.backend import Job, make_backend
-from cotrain.pipeline.training.scaling import TargetScaler
 from cotrain.pipeline.training.unrolled import layerwise
 from cotrain.pipeline.training.unrolled.trainer import TensorFlowBackend, forward, round_to_chip
 from graph_networks import GRAPHS
@@ -29,7 +30,7 @@ N_SAMPLES = 4
 def job_of(network="cae", phase="hybrid", kind="rectified", curve="loihi", **changes):
     spec = GRAPHS[network] if network in GRAPHS else spec_for(*NETWORKS[network])
     neurons = NeuronSettings(kind=kind, rate_curve=curve, rate_scale_hz=250.0, smoothing=0.02)
-    job = Job(spec, neurons, IDENTITY, "mse", PHASES[phase])
+    job = Job(spec, neurons, TASKS["boxes"], IDENTITY, "mse", PHASES[phase])
     return job.with_settings(batch_size=N_SAMPLES, **changes)
 
 

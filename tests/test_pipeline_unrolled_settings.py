@@ -1,5 +1,7 @@
 """What the recipes add to training: warm-up, short epochs, part of the samples in views, penalties, target spread."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
@@ -7,12 +9,17 @@ from cotrain.pipeline import experiment
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.experiment import DataSettings, NeuronSettings, TrainSettings
 from cotrain.pipeline.neurons.nengo_types import tf
+from cotrain.pipeline.tasks import TASKS
+from cotrain.pipeline.tasks.boxes import MAE_WEIGHT
+from cotrain.pipeline.tasks.scaling import TargetScaler
 from cotrain.pipeline.training.backend import Job
 from cotrain.pipeline.training.loop import Schedule, batches
-from cotrain.pipeline.training.losses import MAE_WEIGHT, activity_penalty, giou_loss, penalty_of_sums, task_loss
-from cotrain.pipeline.training.scaling import TargetScaler
+from cotrain.pipeline.training.losses import activity_penalty, giou_loss, penalty_of_sums
 
 IDENTITY = TargetScaler(np.zeros(1, np.float32), np.ones(1, np.float32))
+
+
+BOXES = Job(None, NeuronSettings(), TASKS["boxes"], IDENTITY, "giou-mae", TrainSettings())
 
 
 def schedule(**changes):
@@ -39,7 +46,7 @@ def test_an_epoch_ends_after_epoch_samples():
     for epoch_samples, n_batches in ((0, 13), (20, 3), (24, 3), (500, 13)):
         s = schedule(batch_size=8, epoch_samples=epoch_samples)
         assert s.n_batches(len(data)) == n_batches
-        assert len(list(batches(data, IDENTITY, s, 1))) == n_batches
+        assert len(list(batches(data, BOXES, s, 1))) == n_batches
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
@@ -48,7 +55,7 @@ def test_a_fraction_of_the_samples_is_seen_in_views(fraction):
     known = {image.tobytes() for image in data.images}
     views = [
         image.tobytes() not in known
-        for images, _ in batches(data, IDENTITY, schedule(batch_size=40, view_fraction=fraction), 1)
+        for images, _ in batches(data, BOXES, schedule(batch_size=40, view_fraction=fraction), 1)
         for image in images
     ]
     # of 400 draws; 4 deviations of a binomial
@@ -59,13 +66,16 @@ def test_giou_mae_adds_the_weighted_absolute_error_of_standardised_boxes():
     scaler = TargetScaler(np.array([0.2, 0.3, 0.6, 0.7], np.float32), np.full(4, 0.1, np.float32))
     boxes = np.array([[0.1, 0.2, 0.5, 0.9]], np.float32), np.array([[0.2, 0.2, 0.6, 0.8]], np.float32)
     expected = float(giou_loss(*boxes)) + MAE_WEIGHT * np.abs(boxes[0] - boxes[1]).mean() / 0.1
-    loss = task_loss("giou-mae", *(scaler.standardise(b) for b in boxes), scaler)
+    job = dataclasses.replace(BOXES, scaler=scaler)
+    loss = job.task.loss(job, *(scaler.standardise(b) for b in boxes))
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_penalty_on_the_mean_counts_every_neuron_once():
     activity = [tf.constant([[1.0, 3.0]]), tf.constant([[0.0, 0.0, 0.5, 0.5]])]
-    job = Job(None, NeuronSettings(rate_scale_hz=200.0), IDENTITY, "mse", TrainSettings(rate_mean_weight=0.6))
+    job = Job(
+        None, NeuronSettings(rate_scale_hz=200.0), TASKS["boxes"], IDENTITY, "mse", TrainSettings(rate_mean_weight=0.6)
+    )
     assert float(activity_penalty(activity, job)) == pytest.approx(0.6 * 5 / 6)
     both = job.with_settings(rate_weight=0.1, rate_max_hz=400.0)  # an activity of 2
     assert float(activity_penalty(activity, both)) == pytest.approx(0.6 * 5 / 6 + 0.1 * (1 / 2 + 0))
@@ -80,7 +90,7 @@ def test_targets_are_standardised_over_their_shifted_views():
     rng = np.random.default_rng(0)
     boxes = rng.normal(0.5, 0.03, (100_000, 4)).astype(np.float32)
     moved = boxes + rng.uniform(-0.1, 0.1, boxes.shape)
-    scaler = TargetScaler.fit("boxes", boxes, view_shift=0.1)
+    scaler = TASKS["boxes"].scaler(boxes, view_shift=0.1)
     # the deviation of 100,000 draws is known to 1 / sqrt(2 * 100,000) = 0.2 %
     np.testing.assert_allclose(scaler.standardise(moved).std(axis=0), 1, atol=0.01)
 

@@ -23,10 +23,9 @@ from cotrain.hardware.errors import CotrainError
 from cotrain.hardware.progress import duration
 from cotrain.pipeline import datasets, experiment, training
 from cotrain.pipeline.commands.repeat import spread
-from cotrain.pipeline.datasets.constant import constant_predictor
 from cotrain.pipeline.evaluation import evaluate
-from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.tasks import network_for, task_of
 
 BASE = {"locnet": (), "cae": ("train.epochs=10",)}  # where a training is shorter than the recipe's
 VALIDATION_GROUPS = {"locnet": 0, "cae": 10}  # images or volumes that are scored (0: all)
@@ -67,10 +66,10 @@ def run(name: str, variant: str, seed: int, data: Path, anns: dict) -> dict:
     if VALIDATION_GROUPS[name]:
         last = np.unique(validation.groups)[VALIDATION_GROUPS[name]]
         validation = validation.take(int(np.argmax(validation.groups == last)))
-    spec = spec_for(settings.network, dataset.input_shape)
+    spec = network_for(settings.network, dataset)
+    constant = task_of(dataset.task).constant(dataset.subset("train"))
     found = evaluate(
-        settings, spec, {"ann": anns[key], "hybrid": hybrid}, constant_predictor(dataset.subset("train")), validation,
-        say=quiet,
+        settings, spec, {"ann": anns[key], "hybrid": hybrid}, constant, validation, say=quiet,
     ).metrics  # fmt: skip
     row = {"variant": variant, "seed": seed}
     protocols = {"": found["rows"], **{f"/{n}": p["rows"] for n, p in found["protocols"].items()}}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from cotrain.pipeline import datasets, experiment
-from cotrain.pipeline.datasets.constant import constant_predictor
 from cotrain.pipeline.runs import artifacts, parameters
+from cotrain.pipeline.tasks import task_of
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     settings = experiment.load(arguments.experiment)
     found = parameters.from_runs(settings, arguments.runs)
     dataset = datasets.load_for(settings.data, arguments.data, arguments.runs / "data")
-    arrays = parameters.pack(found.params, constant_predictor(dataset.subset("train")))
+    arrays = parameters.pack(found.params, task_of(dataset.task).constant(dataset.subset("train")))
     arrays = {k: v.astype(np.float16) if ".kernel" in k else v for k, v in arrays.items()}
     path = parameters.package_file(settings)
     artifacts.write_npz(path, arrays)

@@ -69,11 +69,10 @@ def score(
     InputError, MissingError, CorruptError, OutputError
     """
     from cotrain.pipeline import datasets
-    from cotrain.pipeline.datasets.constant import constant_predictor
     from cotrain.pipeline.evaluation.evaluate import Kept, check_models, evaluate
-    from cotrain.pipeline.networks import spec_for
     from cotrain.pipeline.runs import artifacts
     from cotrain.pipeline.runs.parameters import from_package, from_runs
+    from cotrain.pipeline.tasks import network_for, task_of
 
     if limit < 0:
         raise InputError(f"--limit is {limit}; expected the number of samples, or 0 for all")
@@ -93,10 +92,9 @@ def score(
     for rejected in everything.rejected:
         say(f"  not used: {rejected}")
     scored = everything.subset(split).take(limit or None)
-    constant = found.constant
-    if constant is None:
-        constant = constant_predictor(everything.subset("train"))
-    spec = spec_for(experiment.network, everything.input_shape)
+    task = task_of(everything.task)
+    constant = task.constant(everything.subset("train")) if found.constant is None else found.constant
+    spec = network_for(experiment.network, everything)
     say(
         f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, "
         f"parameters: {found.source}"

@@ -164,8 +164,11 @@ def augment_classes(
     rotate_deg: float = 0.0,
     gain: float = 0.0,
     tone: float = 0.0,
+    cutout: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror left and right, rotate, scale, shift and change the contrast; the classes stay.
+    """Mirror left and right, rotate, scale, shift, change the contrast and cut a square out; the classes stay.
+
+    Without rotation and change of size shifts are whole pixels, so that nothing is blurred.
 
     Parameters
     ----------
@@ -177,6 +180,8 @@ def augment_classes(
         Mirror every second image, by chance; not for digits and letters.
     shift, scale, stretch, rotate_deg, gain, tone : float
         As in `augment_masks`.
+    cutout : float
+        Side of a square, as a fraction of the image, that takes the image's mean colour; its centre may lie anywhere.
 
     Returns
     -------
@@ -188,12 +193,43 @@ def augment_classes(
     InputError
         A setting is not from 0 up to 1, or `rotate_deg` not from 0 to 180.
     """
-    blank = np.zeros(images.shape[:3], dtype=np.float32)
-    views, _ = augment_masks(
-        images, blank, rng, flip=(False, flip), shift=shift, scale=scale, stretch=stretch, rotate_deg=rotate_deg,
-        gain=gain, tone=tone,
-    )  # fmt: skip
+    _check(cutout=cutout)
+    if scale or stretch or rotate_deg:
+        blank = np.zeros(images.shape[:3], dtype=np.float32)
+        views, _ = augment_masks(
+            images, blank, rng, flip=(False, flip), shift=shift, scale=scale, stretch=stretch, rotate_deg=rotate_deg,
+            gain=gain, tone=tone,
+        )  # fmt: skip
+    else:
+        _check(shift=shift, gain=gain, tone=tone)
+        views = _adjust(_shift_pixels(images, rng, shift, flip), rng, gain, tone)
+    if cutout:
+        _cut_out(views, rng, cutout)
     return views, labels
+
+
+def _shift_pixels(images: np.ndarray, rng: np.random.Generator, shift: float, flip: bool) -> np.ndarray:
+    """Copies, shifted by whole pixels and half of them mirrored."""
+    n, height, width = images.shape[:3]
+    most = np.rint(shift * np.array([height, width])).astype(int)
+    start = rng.integers(0, 2 * most + 1, size=(n, 2))
+    mirrored = rng.random(n) < 0.5 * flip
+    padded = np.pad(images, ((0, 0), (most[0],) * 2, (most[1],) * 2, (0, 0)))
+    views = np.empty_like(images)
+    for view, source, (y, x), mirror in zip(views, padded, start, mirrored, strict=True):
+        part = source[y : y + height, x : x + width]
+        view[:] = part[:, ::-1] if mirror else part
+    return views
+
+
+def _cut_out(images: np.ndarray, rng: np.random.Generator, side: float) -> None:
+    """Paint a square of each image, in place (DeVries and Taylor 2017)."""
+    n, height, width = images.shape[:3]
+    half = side * np.array([height, width]) / 2
+    centre = rng.integers(0, [height, width], size=(n, 2))
+    low, high = np.maximum(np.rint(centre - half).astype(int), 0), np.rint(centre + half).astype(int)
+    for image, (y0, x0), (y1, x1) in zip(images, low, high, strict=True):
+        image[y0:y1, x0:x1] = image.mean(axis=(0, 1))
 
 
 def shifted(dataset: Dataset, fraction: float = 0.08, seed: int = 1) -> Dataset:

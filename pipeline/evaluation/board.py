@@ -8,9 +8,9 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.evaluation.rows import BOARD as MODEL
 from cotrain.pipeline.evaluation.synops import fan_out
-from cotrain.pipeline.evaluation.tally import predictions
-from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz, score
+from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz
 from cotrain.pipeline.networks import IMAGE, NetworkSpec, decode
+from cotrain.pipeline.tasks import task_of
 
 
 def board_row(checked, scored: dict[str, np.ndarray], metrics: dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def board_row(checked, scored: dict[str, np.ndarray], metrics: dict[str, Any]) -
     InputError
         A sample of the bundle is not among those that were scored.
     """
-    description, task = checked.description, metrics["task"]
+    description, task = checked.description, task_of(metrics["task"])
     spec = NetworkSpec.from_dict(description["network"]["spec"])
     at = {str(name): i for i, name in enumerate(scored["names"])}
     missing = [name for name in checked.outputs if name not in at]
@@ -41,8 +41,9 @@ def board_row(checked, scored: dict[str, np.ndarray], metrics: dict[str, Any]) -
     chosen = [at[name] for name in checked.outputs]
 
     def values(outputs):
-        decoded = decode(spec, np.stack(list(outputs.values()))[:, np.newaxis])
-        return score(task, predictions(task, decoded), scored["targets"][chosen], scored["groups"][chosen])
+        readout = decode(spec, np.stack(list(outputs.values()))[:, np.newaxis])
+        predicted = task.predict(readout, spec.output_shape)
+        return task.scores(predicted, scored["targets"][chosen], scored["groups"][chosen], metrics["class_names"])
 
     found = values(checked.outputs)
     n_steps, dt_s = description["n_steps"], description["dt_s"]

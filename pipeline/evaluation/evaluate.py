@@ -10,18 +10,16 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline.datasets import Dataset
-from cotrain.pipeline.datasets.augment import shifted
-from cotrain.pipeline.datasets.constant import predict_constant
 from cotrain.pipeline.evaluation import models
 from cotrain.pipeline.evaluation.kept import Kept
 from cotrain.pipeline.evaluation.rows import MODELS
-from cotrain.pipeline.evaluation.tally import Tally, agreement, as_target, skipped
+from cotrain.pipeline.evaluation.tally import Tally, agreement, skipped
 from cotrain.pipeline.experiment import Experiment, nearest
 from cotrain.pipeline.networks import NetworkSpec, Params
+from cotrain.pipeline.tasks import task_of
 
-__all__ = ["MODELS", "METRIC", "Evaluation", "Kept", "evaluate", "check_models"]
+__all__ = ["MODELS", "Evaluation", "Kept", "evaluate", "check_models"]
 
-METRIC = {"boxes": "iou", "masks": "dice"}
 SCHEMA = 1
 
 
@@ -59,7 +57,7 @@ def evaluate(
     params : dict
         "ann" and "hybrid" parameters. A model whose parameters are not there is reported as skipped.
     constant : ndarray
-        What `constant_predictor` found on the training split.
+        What the task's `constant` found on the training split.
     dataset : Dataset
         The samples to score, all of them.
     kept : Kept, optional
@@ -72,19 +70,17 @@ def evaluate(
     wanted = check_models(experiment.deploy.models)
     runner = _Runner(experiment, spec, params, constant, kept, say)
     result = Evaluation({})
-    rows, rates, curves, spike_curves, shifted_rows = [], {}, {}, {}, []
-    moved = (
-        shifted(dataset, experiment.data.shift_fraction, experiment.data.shift_seed)
-        if dataset.task == "boxes"
-        else None
-    )
+    rows, rates, curves, spike_curves = [], {}, {}, {}
+    task = task_of(dataset.task)
+    protocols = task.protocols(dataset, experiment.data)
+    protocol_rows: dict[str, list] = {name: [] for name in protocols}
     started, n_done = time.perf_counter(), 0
     for model in MODELS:
         if model not in wanted or not runner.can(model):
             reason = "not asked for (deploy.models)" if model not in wanted else "no parameters for it"
             rows.append(skipped(model, reason))
             continue
-        (tally, *others), extra, seconds = runner.run(model, [dataset] if moved is None else [dataset, moved])
+        (tally, *others), extra, seconds = runner.run(model, [dataset, *protocols.values()])
         rows.append({**tally.row(model, seconds), **extra})
         result.predictions[f"{model}/prediction"] = tally.prediction
         result.predictions[f"{model}/group_values"] = tally.group_scores()
@@ -95,25 +91,28 @@ def evaluate(
         if tally.step_spikes.any():
             cumulative = np.cumsum(tally.step_spikes) / len(dataset)
             spike_curves[model] = [float(cumulative[step - 1]) for step in tally.curve_steps]
-        if moved is not None:
-            row = others[0].row(model, 0)
-            shifted_rows.append({key: row[key] for key in ("model", "value", "ci95", "mean_rate_hz")})
+        for name, other in zip(protocols, others, strict=True):
+            row = other.row(model, 0)
+            kept_keys = ("model", "value", "ci95", "per_class", "mean_rate_hz")
+            protocol_rows[name].append({key: row[key] for key in kept_keys if key in row})
         n_done += 1
-        say(f"  {_line(rows[-1], METRIC[dataset.task])}")
+        say(f"  {_line(rows[-1], task.metric)}")
     if not n_done:
         raise InputError("none of the models could be run; give parameters, or name others with --models")
     result.trajectory.update(models=curves, spikes=spike_curves)
     result.predictions.update(
         names=dataset.names, groups=dataset.groups, group_names=np.unique(dataset.groups),
         images=np.rint(np.stack([dataset.view(i) for i in range(len(dataset))]) * 255).astype(np.uint8),
-        targets=as_target(dataset.task, dataset.targets),
+        targets=task.as_prediction(dataset.targets),
     )  # fmt: skip
     result.rates = {f"{model}/{layer}": values for model, layers in rates.items() for layer, values in layers.items()}
     result.metrics = {
         "schema": SCHEMA,
         "experiment": experiment.name,
         "task": dataset.task,
-        "metric": METRIC[dataset.task],
+        "metric": task.metric,
+        "class_names": list(dataset.class_names),
+        "network": spec.to_dict(),
         "dt_s": experiment.dt_s,
         "n_samples": len(dataset),
         "n_groups": len(np.unique(dataset.groups)),
@@ -121,7 +120,10 @@ def evaluate(
         "readout_steps": experiment.finetune.readout_steps,
         "target": experiment.deploy.target,
         "rows": rows,
-        "protocols": {},
+        "protocols": {
+            name: {**task.describe_protocol(name, experiment.data), "rows": found}
+            for name, found in protocol_rows.items()
+        },
         "agreement": {
             kind: agreement(rates[kind], rates[f"loihi-{kind}"])
             for kind in ("converted", "hybrid")
@@ -129,12 +131,6 @@ def evaluate(
         },
         "seconds": round(time.perf_counter() - started, 2),
     }
-    if moved is not None:
-        result.metrics["protocols"]["shifted"] = {
-            "shift_fraction": experiment.data.shift_fraction,
-            "shift_seed": experiment.data.shift_seed,
-            "rows": shifted_rows,
-        }
     return result
 
 
@@ -159,7 +155,7 @@ class _Runner:
         tallies = [Tally(self.experiment, self.spec, dataset, steps) for dataset in sets]
         if model == "constant":
             for tally in tallies:
-                tally.final.append(as_target(tally.dataset.task, predict_constant(self.constant, tally.dataset)))
+                tally.final.append(tally.task.predict_constant(self.constant, tally.dataset))
             return tallies, {}, time.perf_counter() - started
         facts = (self.kept and self.kept.load(model, tallies)) or {"extra": {}, "seconds": 0.0}
         n_done, n_samples = sum(tally.n_done for tally in tallies), sum(len(dataset) for dataset in sets)

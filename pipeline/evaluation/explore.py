@@ -15,17 +15,16 @@ from typing import Any
 from cotrain.hardware.errors import InputError, MissingError
 from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline import datasets
-from cotrain.pipeline.datasets.augment import shifted
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.evaluation.costs import counts_of
-from cotrain.pipeline.evaluation.evaluate import METRIC
 from cotrain.pipeline.evaluation.models import LoihiModel
 from cotrain.pipeline.evaluation.tally import Tally
 from cotrain.pipeline.experiment import Experiment, all_settings, shared_settings
-from cotrain.pipeline.networks import NetworkSpec, Params, spec_for
+from cotrain.pipeline.networks import NetworkSpec, Params
 from cotrain.pipeline.report.explored import picture
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.parameters import Found, from_package, from_runs
+from cotrain.pipeline.tasks import network_for, task_of
 
 SCHEMA = 1
 STEP_SHARES = (0.25, 0.5, 0.75, 1.0, 1.5)  # of the fine-tuning's steps: what is run where nobody says
@@ -84,15 +83,15 @@ def explore(
     kind = "hybrid" if "hybrid" in found.params else "ann"
     everything = datasets.load_for(experiment.data, data, runs / artifacts.SCRATCH)
     scored = whole_groups(everything.subset(split), limit)
-    spec = spec_for(experiment.network, everything.input_shape)
+    spec = network_for(experiment.network, everything)
     model = {"hybrid": "loihi-hybrid", "ann": "loihi-converted"}[kind]
     say(
         f"explore {experiment.name}: {model} on {len(scored)} samples of {everything.name}, split {split}, "
         f"parameters: {found.source}"
     )
-    sets = [scored]
-    if scored.task == "boxes":  # where objects lie alike, the unmoved pictures tell little
-        sets.append(shifted(scored, experiment.data.shift_fraction, experiment.data.shift_seed))
+    task = task_of(scored.task)
+    protocols = task.protocols(scored, experiment.data)
+    sets = [scored, *protocols.values()]
     rows = []
     total = sum(steps) * len(rates_hz) * sum(map(len, sets))
     with Progress(f"{len(points)} points", total) as progress:
@@ -106,8 +105,8 @@ def explore(
         "schema": SCHEMA,
         "experiment": experiment.name,
         "model": model,
-        "metric": METRIC[scored.task],
-        "protocol": "shifted" if len(sets) > 1 else "",
+        "metric": task.metric,
+        "protocol": ", ".join(protocols),
         "split": split,
         "n_samples": len(scored),
         "n_groups": len(set(scored.groups.tolist())),

@@ -8,20 +8,11 @@ import numpy as np
 from cotrain.pipeline.datasets import Dataset
 from cotrain.pipeline.evaluation.models import Batch
 from cotrain.pipeline.experiment import Experiment
-from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz, score
+from cotrain.pipeline.metrics import bootstrap_ci, mean_rate_hz
 from cotrain.pipeline.networks import NetworkSpec, decode
+from cotrain.pipeline.tasks import task_of
 
 CURVE_EVERY = 5  # steps between two points of accuracy over time
-
-
-def predictions(task: str, decoded: np.ndarray) -> np.ndarray:
-    """Boxes (n, 4) as they are; logits (n, height, width) as masks."""
-    return decoded.astype(np.float32) if task == "boxes" else decoded > 0
-
-
-def as_target(task: str, values: np.ndarray) -> np.ndarray:
-    """Boxes as they are; masks of 0 and 1 as booleans."""
-    return values.astype(np.float32) if task == "boxes" else values > 0.5
 
 
 class Tally:
@@ -32,6 +23,7 @@ class Tally:
 
     def __init__(self, experiment: Experiment, spec: NetworkSpec, dataset: Dataset, n_steps: int):
         self.experiment, self.spec, self.dataset, self.n_steps = experiment, spec, dataset, n_steps
+        self.task = task_of(dataset.task)
         self.readout_steps = min(experiment.finetune.readout_steps, n_steps)
         self.curve_steps = [*range(CURVE_EVERY, n_steps, CURVE_EVERY), n_steps] if n_steps > 1 else []
         self.final: list[np.ndarray] = []
@@ -42,11 +34,9 @@ class Tally:
         self.step_spikes = np.zeros(n_steps, np.int64)
 
     def add(self, batch: Batch) -> None:
-        task = self.dataset.task
-        self.final.append(predictions(task, decode(self.spec, batch.readout, self.readout_steps)))
+        self.final.append(self._predict(batch.readout, self.readout_steps))
         for i, step in enumerate(self.curve_steps):
-            until = decode(self.spec, batch.readout[:, :step], min(self.readout_steps, step))
-            self.curve[i].append(predictions(task, until))
+            self.curve[i].append(self._predict(batch.readout[:, :step], min(self.readout_steps, step)))
         for name, counts in batch.spikes.items():
             self.spikes[name] = self.spikes.get(name, 0) + int(counts.sum())
             self.neuron_spikes[name] = self.neuron_spikes.get(name, 0) + batch.neuron_spikes[name]
@@ -54,6 +44,9 @@ class Tally:
             self.synops[name] = self.synops.get(name, 0) + int(counts.sum())
         if batch.step_spikes is not None:
             self.step_spikes += batch.step_spikes
+
+    def _predict(self, readout: np.ndarray, n_steps: int) -> np.ndarray:
+        return self.task.predict(decode(self.spec, readout, n_steps), self.spec.output_shape)
 
     @property
     def n_done(self) -> int:
@@ -90,7 +83,12 @@ class Tally:
     def group_scores(self, predicted: np.ndarray | None = None) -> np.ndarray:
         """The metric of each image or volume, in the sorted order of their names."""
         predicted = self.prediction if predicted is None else predicted
-        return score(self.dataset.task, predicted, self.dataset.targets, self.dataset.groups)
+        return self.task.scores(predicted, *self._true)
+
+    @property
+    def _true(self):
+        """Targets, groups and class names."""
+        return self.dataset.targets, self.dataset.groups, self.dataset.class_names
 
     def curve_values(self) -> list[float]:
         return [float(self.group_scores(np.concatenate(part)).mean()) for part in self.curve]
@@ -98,7 +96,11 @@ class Tally:
     def rates_hz(self) -> dict[str, np.ndarray]:
         """Mean rate of each neuron over all samples, (n_neurons,) float32 for each layer."""
         seconds = len(self.dataset) * self.n_steps * self.experiment.dt_s
-        return {name: (spikes / seconds).astype(np.float32) for name, spikes in self.neuron_spikes.items()}
+        return {
+            layer.name: (self.neuron_spikes[layer.name] / seconds).astype(np.float32)
+            for layer in self.spec.layers
+            if layer.name in self.neuron_spikes
+        }
 
     def row(self, model: str, seconds: float) -> dict[str, Any]:
         """This model's row."""
@@ -114,6 +116,10 @@ class Tally:
             "seconds": round(seconds, 2),
             "layers": [],
         }
+        per_class = self.task.per_class(self.prediction, *self._true)
+        if per_class:
+            row["per_class"] = per_class
+        row.update(self.task.details(self.prediction, self.dataset.targets, self.dataset.class_names))
         if self.spikes:
             row["layers"] = [self._layer(layer, n) for layer in self.spec.layers]
             total = sum(self.spikes.values()) / n

@@ -1,8 +1,8 @@
 """The networks, each one description for every phase.
 
-``spec_for(settings, image_shape)`` says what a network is made of, ``neurons_for(settings, phase)`` which neurons a
-phase uses, and ``build(spec, neurons, params)`` makes the nengo.Network. Python 3.8, Nengo and NumPy suffice; only the
-phases that train import more.
+``spec_for(settings, image_shape, n_outputs)`` says what a network is made of, ``neurons_for(settings, phase)`` which
+neurons a phase uses, and ``build(spec, neurons, params)`` makes the nengo.Network. Python 3.8, Nengo and NumPy suffice;
+only the phases that train import more.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Tuple
 
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline.networks import cae, locnet, unet
+from cotrain.pipeline.networks import cae, convnet, locnet, unet
 from cotrain.pipeline.networks.builder import BuiltNetwork, build, decode
 from cotrain.pipeline.networks.spec import IMAGE, Edge, Input, Layer, NetworkSpec, Params
 from cotrain.pipeline.networks.stack import Stack
@@ -21,16 +21,19 @@ __all__ = [
     "Stack", "build", "decode", "neurons_for", "spec_for",
 ]  # fmt: skip
 
-NETWORKS = {"locnet": locnet.spec, "cae": cae.spec, "unet": unet.spec}
+NETWORKS = {"locnet": locnet.spec, "cae": cae.spec, "unet": unet.spec, "convnet": convnet.spec}
+OUTPUTS = {"locnet": 4, "cae": 1, "unet": 1, "convnet": 10}  # values of a readout (a pixel's), where data do not say
 
 
-def spec_for(settings, image_shape: Tuple[int, ...]) -> NetworkSpec:
+def spec_for(settings, image_shape: Tuple[int, ...], n_outputs: int = 0) -> NetworkSpec:
     """The network that `settings` (pipeline.experiment.NetworkSettings) names.
 
     Parameters
     ----------
     image_shape : tuple of int
         (height, width), or (height, width, channels).
+    n_outputs : int
+        Values of the readout, of a network for masks those of each pixel; 0: the network's own number.
 
     Raises
     ------
@@ -40,4 +43,4 @@ def spec_for(settings, image_shape: Tuple[int, ...]) -> NetworkSpec:
     if settings.name not in NETWORKS:
         raise InputError(f"network.name is {settings.name!r}; there are {', '.join(NETWORKS)}")
     shape = tuple(image_shape) if len(image_shape) == 3 else tuple(image_shape) + (1,)
-    return NETWORKS[settings.name](settings, shape)
+    return NETWORKS[settings.name](settings, shape, n_outputs or OUTPUTS[settings.name])

@@ -103,7 +103,7 @@ def build(
 
 
 def decode(spec: NetworkSpec, readout: np.ndarray, readout_steps: int = 1) -> np.ndarray:
-    """The prediction: the mean of the readout over the last steps, in the shape of a target.
+    """The mean of the readout over the last steps.
 
     Parameters
     ----------
@@ -115,10 +115,10 @@ def decode(spec: NetworkSpec, readout: np.ndarray, readout_steps: int = 1) -> np
     Returns
     -------
     ndarray
-        Boxes (n_samples, 4), fractions of the image; or logits (n_samples, height, width), mask where above 0.
+        (n_samples, size); `pipeline.tasks` says what it stands for.
     """
     mean = np.asarray(readout, dtype=np.float64)[:, -readout_steps:].mean(axis=1)
-    return mean.reshape((len(mean),) + (spec.output_shape[:2] if len(spec.output_shape) == 3 else spec.output_shape))
+    return mean.reshape(len(mean), -1)
 
 
 def _readout(spec, params, layers, host, connections) -> nengo.Probe:

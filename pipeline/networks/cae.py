@@ -13,7 +13,7 @@ from cotrain.pipeline.networks.spec import NetworkSpec
 from cotrain.pipeline.networks.stack import Stack
 
 
-def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
+def spec(settings, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
     """The CAE for images of `input_shape` (height, width, channels).
 
     Parameters
@@ -35,5 +35,5 @@ def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
         n_convs += 1
         stack.up(f"up{i}", filters)
         stack.conv(f"conv{n_convs}", filters, settings.kernel)
-    stack.conv("readout", 1, 1)
+    stack.conv("readout", n_outputs, 1)
     return stack.spec("cae")

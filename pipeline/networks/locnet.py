@@ -12,7 +12,7 @@ from cotrain.pipeline.networks.spec import NetworkSpec
 from cotrain.pipeline.networks.stack import Stack
 
 
-def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
+def spec(settings, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
     """LocNet for images of `input_shape` (height, width, channels).
 
     Parameters
@@ -30,5 +30,5 @@ def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
         stack.pool(f"pool{i}", filters, settings.pool_kernel)
     for i, units in enumerate(settings.dense, start=1):
         stack.dense(f"dense{i}", units)
-    stack.dense("readout", 4)
+    stack.dense("readout", n_outputs)
     return stack.spec("locnet")

@@ -14,7 +14,7 @@ from cotrain.pipeline.networks.spec import NetworkSpec
 from cotrain.pipeline.networks.stack import Stack
 
 
-def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
+def spec(settings, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
     """The U-Net for images of `input_shape` (height, width, channels).
 
     Parameters
@@ -41,5 +41,5 @@ def spec(settings, input_shape: Tuple[int, int, int]) -> NetworkSpec:
         stack.up(f"up{i}", filters)
         sources = (f"up{i}", encoder) if settings.skips else None
         stack.conv(f"conv{n_convs}", filters, settings.kernel, sources)
-    stack.up("readout", 1)
+    stack.up("readout", n_outputs)
     return stack.spec("unet")

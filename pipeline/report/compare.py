@@ -11,8 +11,9 @@ from cotrain.pipeline.report.blocks import Page, Row, Section, Table, Text
 from cotrain.pipeline.report.figures import scores
 from cotrain.pipeline.report.page import subtitle
 from cotrain.pipeline.report.sections import costs
-from cotrain.pipeline.report.sections.verdict import metric_name, run_rows
+from cotrain.pipeline.report.sections.verdict import run_rows
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.tasks import metric_name
 
 
 def read(folder: Path) -> dict[str, Any]:

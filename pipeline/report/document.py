@@ -32,7 +32,7 @@ def build(inputs: Inputs) -> dict[str, Any]:
             **inputs.trajectory,
             "energy_j_estimate": energy.over_steps(inputs.trajectory, metrics, inputs.spec, inputs.placement),
         },
-        "cases": cases.choose(inputs.predictions),
+        "cases": cases.choose(inputs.predictions, metrics["task"]),
         "placement": inputs.placement,
         "quantization": inputs.quantization,
         "energy": energy.estimates(metrics, inputs.spec, inputs.placement),

@@ -9,7 +9,8 @@ from cotrain.pipeline.report import charts as svg
 from cotrain.pipeline.report import tables, text
 from cotrain.pipeline.report.blocks import Figure
 from cotrain.pipeline.report.charts import Series
-from cotrain.pipeline.report.sections.verdict import metric_name, run_rows
+from cotrain.pipeline.report.sections.verdict import run_rows
+from cotrain.pipeline.tasks import metric_name
 
 MARKS = {
     "constant": "cross",

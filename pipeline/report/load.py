@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from cotrain.pipeline.experiment import shared_settings
-from cotrain.pipeline.networks import NetworkSpec, spec_for
+from cotrain.pipeline.networks import NetworkSpec
 from cotrain.pipeline.runs import artifacts
 
 
@@ -58,7 +58,7 @@ def load(context) -> Inputs:
         experiment=experiment.name,
         title=experiment.title or experiment.name,
         settings=experiment.resolved(),
-        spec=spec_for(experiment.network, experiment.data.input_shape),
+        spec=NetworkSpec.from_dict(metrics["network"]),
         metrics=metrics,
         predictions=optional(context.read_npz, "deploy", artifacts.PREDICTIONS),
         rates=optional(context.read_npz, "deploy", artifacts.RATES),

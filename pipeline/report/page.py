@@ -8,15 +8,17 @@ from cotrain.hardware.bundle.energy import sentence
 from cotrain.pipeline.report import explored, figures, pictures, tables, text
 from cotrain.pipeline.report.blocks import Code, Figure, Heading, Page, Row, Section, Text
 from cotrain.pipeline.report.load import Inputs
-from cotrain.pipeline.report.sections import costs, placement
+from cotrain.pipeline.report.sections import classes, costs, placement
 from cotrain.pipeline.report.sections.pictures import CASES
-from cotrain.pipeline.report.sections.verdict import MODELS, metric_name
+from cotrain.pipeline.report.sections.verdict import MODELS, unit
+from cotrain.pipeline.tasks import metric_name, task_of
 
 
 def build(document: dict[str, Any], inputs: Inputs) -> Page:
     """Every block of the report; both renderings take it from here."""
     sections = (
         Section("pictures", "Predictions over the inputs", tuple(_pictures(document, inputs))),
+        *([Section("classes", "Class by class", tuple(classes.blocks(document)))] if classes.told(document) else []),
         Section("training", "Training", tuple(_training(document))),
         Section("layers", "Spikes and rates: NengoDL against Loihi", tuple(_layers(document, inputs))),
         Section("time", "Accuracy over time, spikes and energy", tuple(_time(document))),
@@ -91,43 +93,40 @@ def _pictures(document, inputs):
         yield Text("No predictions were written, so there are no pictures.", "note")
         return
     name = metric_name(document["metrics"]["metric"])
-    unit = "volume" if document["metrics"].get("task") == "masks" else "image"
+    one, outlined = unit(document["metrics"]), task_of(document["metrics"]["task"]).outlined
+    of_group = f"Of a {one}, the sample with the largest target is drawn; the score is the {one}'s. "
     yield Text(
-        f"Best, median and worst {unit} by {name} of {chosen['chosen_by']}, under every model. "
-        + (
-            "Of a volume, the slice with the largest target is drawn; the score is the volume's. "
-            if unit == "volume"
-            else ""
-        )
-        + "Dashed yellow: ground truth. Solid blue: prediction."
+        f"Best, median and worst {one} by {name} of {chosen['chosen_by']}, under every model. "
+        + (of_group if one != "image" else "")
+        + ("Dashed yellow: ground truth. Solid blue: prediction." if outlined else "Beside the model what it predicts.")
     )
-    legend = (("truth-key", "ground truth (dashed)"), ("guess-key", "prediction (solid)"))
+    legend = (("truth-key", "ground truth (dashed)"), ("guess-key", "prediction (solid)")) if outlined else ()
     for i, case in enumerate(chosen["cases"]):
         caption = f"**{case['case'].capitalize()}**: {case['sample']}"
-        yield _case(caption, [(m, case) for m in case["values"]], data, name, () if i else legend)
+        yield _case(caption, [(m, case) for m in case["values"]], data, document["metrics"], () if i else legend)
     yield Heading("Each model's own best, median and worst")
     for case_name in CASES:
         own = [(m, e) for m, entries in chosen["own"].items() for e in entries if e["case"] == case_name]
-        yield _case(f"**{case_name.capitalize()}** of each model.", own, data, name, (), samples=True)
+        yield _case(f"**{case_name.capitalize()}** of each model.", own, data, document["metrics"], (), samples=True)
 
 
-def _case(caption, entries, data, name, legend, samples=False):
-    drawings, said = [], []
+def _case(caption, entries, data, metrics, legend, samples=False):
+    task, names = task_of(metrics["task"]), metrics["class_names"]
+    name, drawings, said = metric_name(metrics["metric"]), [], []
     for model, entry in entries:
         i, value = entry["index"], entry["values"][model]
-        told = f"{model} on {entry['sample']}: {name} {text.score(value)}"
-        prediction = data.get(f"{model}/prediction")
-        drawings.append(
-            pictures.panel(
-                data["images"][i],
-                data["targets"][i],
-                None if prediction is None else prediction[i],
-                model,
-                text.score(value) + (f", {entry['sample']}" if samples else ""),
-                told,
-            )
-        )
-        said.append(told)
+        target, prediction = data["targets"][i], data.get(f"{model}/prediction")
+        guess = None if prediction is None else prediction[i]
+        if task.outlined:
+            told = text.score(value)
+            alt = f"{model} on {entry['sample']}: {name} {told}"
+        else:
+            told = "not kept" if guess is None else task.label(guess, names)
+            alt = f"{model} on {entry['sample']}: {told}, it is {task.label(target, names)}"
+            target = guess = None
+        shown = told + (f", {entry['sample']}" if samples else "")
+        drawings.append(pictures.panel(data["images"][i], target, guess, model, shown, alt))
+        said.append(alt)
     return Figure(caption, "; ".join(said) + ".", tuple(drawings), "picture", legend)
 
 

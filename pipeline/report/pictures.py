@@ -7,6 +7,7 @@ import io
 from html import escape
 
 import numpy as np
+from cotrain.pipeline.datasets import IGNORE
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.charts import document
 from PIL import Image
@@ -17,16 +18,18 @@ PANEL_WIDTH = 240  # viewBox units; an image is stretched to it
 
 
 def panel(
-    image: np.ndarray, target: np.ndarray, prediction: np.ndarray | None, title: str, value: str, alt: str
+    image: np.ndarray, target: np.ndarray | None, prediction: np.ndarray | None, title: str, value: str, alt: str
 ) -> str:
     """One image with the target (dashed) and the prediction (solid), and a line under it.
 
     Parameters
     ----------
-    image : (height, width) uint8
-    target, prediction : (4,) box as fractions [y0, x0, y1, x1], or (height, width) bool mask
+    image : (height, width) or (height, width, 3) uint8
+    target, prediction : (4,) box as fractions [y0, x0, y1, x1], or (height, width) mask, bool or labels; None: neither
+    value : str
+        Stands behind the title.
     """
-    height, width = image.shape
+    height, width = image.shape[:2]
     scale = PANEL_WIDTH / width
     parts = [
         f'<image class="photo" href="{png(image)}" width="{PANEL_WIDTH}" height="{height * scale:.1f}"'
@@ -45,7 +48,12 @@ def outline(shape: np.ndarray, height: int, width: int, scale: float) -> str:
     if shape.shape == (4,):
         y0, x0, y1, x1 = (float(v) * n * scale for v, n in zip(shape, (height, width) * 2, strict=True))
         return f"M{x0:.1f} {y0:.1f}H{x1:.1f}V{y1:.1f}H{x0:.1f}Z"
-    mask = np.pad(np.asarray(shape, bool), 1)
+    labels = [k for k in np.unique(shape).tolist() if k and k != IGNORE]
+    return "".join(_edges(np.pad(shape == k, 1), scale) for k in labels)
+
+
+def _edges(mask: np.ndarray, scale: float) -> str:
+    """SVG path between a padded mask and its outside."""
     path = []
     for across, command in ((mask, "h"), (mask.T, "v")):
         edge = across[1:] != across[:-1]  # between row i - 1 and row i of the unpadded mask
@@ -59,9 +67,9 @@ def outline(shape: np.ndarray, height: int, width: int, scale: float) -> str:
 
 
 def png(image: np.ndarray) -> str:
-    """A data URI of a grey image, (height, width) uint8."""
+    """A data URI of a grey image, (height, width) uint8, or one in colour, (height, width, 3)."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image), "L").save(buffer, "PNG", optimize=True)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.blocks import Items, Table, Text
-from cotrain.pipeline.report.sections.verdict import MODELS, metric_name, run_rows
+from cotrain.pipeline.report.sections.verdict import MODELS, run_rows, unit
+from cotrain.pipeline.tasks import metric_name
 
 
 def comparison(document: dict[str, Any]) -> Table:
@@ -35,9 +36,8 @@ def comparison(document: dict[str, Any]) -> Table:
             MODELS.get(row["model"], ""),
         ]
         rows.append(tuple(cells))
-    unit = "volume" if metrics.get("task") == "masks" else "image"
     caption = f"{name} on {text.plural(metrics['n_samples'], 'test sample')}; 95 % bootstrap intervals"
-    caption += f" over {text.plural(metrics['n_groups'], unit)}." if metrics.get("n_groups") else "."
+    caption += f" over {text.plural(metrics['n_groups'], unit(metrics))}." if metrics.get("n_groups") else "."
     align = "l" + "r" * (len(columns) - 2) + "l"
     return Table(caption, tuple(columns), tuple(rows), align, frozenset(muted))
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from cotrain.pipeline.datasets import describe
-from cotrain.pipeline.datasets.constant import constant_predictor
 from cotrain.pipeline.evaluation.evaluate import Kept, evaluate
 from cotrain.pipeline.evaluation.models import raster
-from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.tasks import network_for, task_of
 
 
 def run(context) -> None:
@@ -16,10 +15,12 @@ def run(context) -> None:
     note = context.experiment.steps_note()
     if note:
         print(f"  {note}")
-    spec = spec_for(experiment.network, dataset.input_shape)
+    spec = network_for(experiment.network, dataset)
     params = context.found.params
     scored = dataset.subset("test").take(experiment.deploy.limit or None)
-    constant = constant_predictor(dataset.subset("train"))
+    constant = context.found.constant
+    if constant is None:
+        constant = task_of(dataset.task).constant(dataset.subset("train"))
     kept = Kept(context.out / artifacts.ROWS, artifacts.json_digest(context.key()))
     result = evaluate(experiment, spec, params, constant, scored, kept=kept)
     placement = context.read_json("quantize", artifacts.PLACEMENT)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cotrain.hardware.errors import MisfitError
 from cotrain.pipeline.evaluation.models import placed_network
-from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.tasks import network_for
 
 MODELS = {"converted": "ann", "hybrid": "hybrid"}  # model: its parameters
 
@@ -21,7 +21,7 @@ def run(context) -> None:
     from cotrain import hardware
 
     experiment = context.experiment
-    spec = spec_for(experiment.network, context.dataset.input_shape)
+    spec = network_for(experiment.network, context.dataset)
     errors = {}
     for model, kind in MODELS.items():
         _, lowered = placed_network(experiment, spec, context.found.params[kind])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from cotrain.pipeline import __version__
 from cotrain.pipeline.evaluation.models import placed_network
-from cotrain.pipeline.networks import rebuild, spec_for
+from cotrain.pipeline.networks import rebuild
 from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.tasks import network_for
 
 
 def run(context) -> None:
@@ -23,7 +24,7 @@ def run(context) -> None:
 
     experiment = context.experiment.deployed()
     tune = experiment.finetune
-    spec = spec_for(experiment.network, context.dataset.input_shape)
+    spec = network_for(experiment.network, context.dataset)
     params = context.found.params["hybrid"]
     built, _ = placed_network(experiment, spec, params)
     test = context.dataset.subset("test")

@@ -101,9 +101,9 @@ class _Trial:
         """Where the network lies, before anything is trained: cores hang on shapes alone."""
         from cotrain import hardware
         from cotrain.pipeline.evaluation.models import placed_network
-        from cotrain.pipeline.networks import spec_for
+        from cotrain.pipeline.tasks import network_for
 
-        spec = spec_for(self.experiment.network, self._context("train").dataset.image_shape)
+        spec = network_for(self.experiment.network, self._context("train").dataset)
         _, lowered = placed_network(self.experiment, spec, spec.init_params(self.experiment.seed))
         report = hardware.check(lowered, board=self.experiment.quantize.board, precompute=False)
         # how large weights get is not known yet, and the quantize stage looks at that

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cotrain.hardware.errors import InputError
 from cotrain.pipeline.compat import make_deterministic
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.experiment import Experiment, PhaseSettings
-from cotrain.pipeline.networks import Params, spec_for
+from cotrain.pipeline.networks import Params
+from cotrain.pipeline.tasks import network_for, task_of
 from cotrain.pipeline.training.backend import Job, make_backend
 from cotrain.pipeline.training.loop import Schedule, Trained, fit
-from cotrain.pipeline.training.scaling import TargetScaler
 
 __all__ = ["Trained", "finetune", "job_for", "train"]
 
@@ -70,18 +69,21 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
     InputError
         The network, the loss and the data set are of different tasks.
     """
-    from cotrain.pipeline.training.losses import LOSSES
-
-    spec = spec_for(experiment.network, dataset.input_shape)
-    task = "boxes" if len(spec.output_shape) == 1 else "masks"
-    if task != dataset.task:
-        raise InputError(f"network.name {spec.name} predicts {task}; data.name {dataset.name} has {dataset.task}")
-    if experiment.train.loss not in LOSSES[task]:
-        raise InputError(f"train.loss is {experiment.train.loss}; for {task} expected one of {', '.join(LOSSES[task])}")
+    task = task_of(dataset.task)
+    spec = network_for(experiment.network, dataset)
+    task.check_loss(experiment.train.loss, dataset)
     settings: PhaseSettings = experiment.finetune if phase == "hybrid" else experiment.train
     views = settings.view_shift if settings.augment else 0.0
-    scaler = TargetScaler.fit(task, dataset.subset("train").targets, views)
-    return Job(spec, experiment.neurons, scaler, experiment.train.loss, settings, experiment.dt_s, experiment.seed)
+    return Job(
+        spec=spec,
+        neurons=experiment.neurons,
+        task=task,
+        scaler=task.scaler(dataset.subset("train").targets, views),
+        loss=experiment.train.loss,
+        settings=settings,
+        dt_s=experiment.dt_s,
+        seed=experiment.seed,
+    )
 
 
 def _run(experiment, job, params, dataset, folder, key, say) -> Trained:
@@ -89,6 +91,6 @@ def _run(experiment, job, params, dataset, folder, key, say) -> Trained:
     schedule = Schedule(job.settings, experiment.data, experiment.seed)
     backend = make_backend(job.settings.backend, job, params)
     try:
-        return fit(backend, job.spec, job.scaler, schedule, dataset, folder, key, say)
+        return fit(backend, job, schedule, dataset, folder, key, say)
     finally:
         backend.close()

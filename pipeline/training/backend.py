@@ -11,7 +11,8 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.experiment import FinetuneSettings, NeuronSettings, PhaseSettings, TrainSettings
 from cotrain.pipeline.networks import NetworkSpec, Params
-from cotrain.pipeline.training.scaling import TargetScaler
+from cotrain.pipeline.tasks.base import Task
+from cotrain.pipeline.tasks.scaling import TargetScaler
 
 # name -> (module, class)
 BACKENDS = {
@@ -26,8 +27,9 @@ class Job:
 
     spec: NetworkSpec
     neurons: NeuronSettings
-    scaler: TargetScaler
-    loss: str  # a key of losses.LOSSES
+    task: Task
+    scaler: TargetScaler  # of targets
+    loss: str  # one of the task's
     settings: PhaseSettings  # of the phase: those of the ANN or those of the hybrid
     dt_s: float = 0.001
     seed: int = 0

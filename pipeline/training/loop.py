@@ -14,18 +14,14 @@ from typing import Any
 import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.progress import Progress, duration
-from cotrain.pipeline import metrics
-from cotrain.pipeline.datasets.augment import augment, shifted
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.experiment import DataSettings, PhaseSettings
 from cotrain.pipeline.networks import NetworkSpec, Params
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.training import checkpoint
-from cotrain.pipeline.training.backend import Backend, StepResult
-from cotrain.pipeline.training.scaling import TargetScaler
+from cotrain.pipeline.training.backend import Backend, Job, StepResult
 
 FINAL_RATE = 0.01  # the cosine schedule ends at this part of the learning rate
-METRICS = {"boxes": "iou", "masks": "dice"}
 
 
 @dataclass(frozen=True)
@@ -35,12 +31,6 @@ class Schedule:
     settings: PhaseSettings
     data: DataSettings
     seed: int  # of order and views
-
-    def views(self, task: str) -> dict[str, float]:
-        """Settings for `pipeline.datasets.augment`; those below 0 are left to the task, and boxes do not turn."""
-        names = ("shift", "scale", "stretch", "gain", "tone") + (() if task == "boxes" else ("rotate_deg",))
-        drawn = {name: getattr(self.settings, f"view_{name}") for name in names}
-        return {name: value for name, value in drawn.items() if value >= 0}
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1. "cosine" falls along half a cosine, after the warm-up."""
@@ -82,8 +72,7 @@ class Trained:
 
 def fit(
     backend: Backend,
-    spec: NetworkSpec,
-    scaler: TargetScaler,
+    job: Job,
     schedule: Schedule,
     dataset: Dataset,
     folder: Path,
@@ -98,6 +87,8 @@ def fit(
     ----------
     backend : Backend
         With its first parameters.
+    job : Job
+        What it was made for.
     folder : Path
         For the checkpoint and TensorBoard's logs.
     key : str
@@ -110,8 +101,9 @@ def fit(
         The loss is not finite any more.
     """
     train = dataset.subset("train")
-    validation = protocols(judged_by(dataset.subset("validation"), schedule.settings.validation_samples), schedule)
-    metric = METRICS[dataset.task]
+    judges = judged_by(dataset.subset("validation"), schedule.settings.validation_samples)
+    validation = [judges, *job.task.protocols(judges, schedule.data).values()]
+    scaler, metric = job.scaler, job.task.metric
     found = checkpoint.Checkpoint.load(folder, key)
     if found:
         history, best = found.history, found.best
@@ -119,7 +111,7 @@ def fit(
         say(f"  going on after epoch {len(history['epochs']) - 1}")
     else:
         best = scaler.fold(backend.params())
-        value = validate(backend, scaler, validation)
+        value = validate(backend, job, validation)
         history = {"metric": metric, "best_epoch": 0, "epochs": [_entry(0, value)]}
         say(f"  before training: validation {metric} {value:.4f}")
     settings, n_batches = schedule.settings, schedule.n_batches(len(train))
@@ -133,12 +125,12 @@ def fit(
                 break
             started, rate = time.perf_counter(), schedule.rate(epoch)
             results = []
-            for images, targets in batches(train, scaler, schedule, epoch):
+            for images, targets in batches(train, job, schedule, epoch):
                 results.append(backend.train_step(images, targets, rate))
                 progress.advance()
-            value = validate(backend, scaler, validation)
+            value = validate(backend, job, validation)
             seconds.append(time.perf_counter() - started)
-            entry = _entry(epoch, value, results, rate, spec)
+            entry = _entry(epoch, value, results, rate, job.spec)
             if not math.isfinite(entry["loss"]):
                 raise InputError(
                     f"loss of epoch {epoch}: {entry['loss']}; take a learning_rate below {settings.learning_rate:g}"
@@ -173,32 +165,18 @@ def judged_by(validation: Dataset, limit: int) -> Dataset:
     return validation.take(limit or None)
 
 
-def protocols(dataset: Dataset, schedule: Schedule) -> list[Dataset]:
-    """What an epoch is judged on: the samples, and where they are boxes the same samples moved.
-
-    Where most objects lie alike, one constant box scores so well on unmoved images that a network which has learned to
-    find the object can be worse than one which has learned nothing. On moved images it cannot.
-    """
-    if dataset.task == "masks":
-        return [dataset]
-    return [dataset, shifted(dataset, schedule.data.shift_fraction, schedule.data.shift_seed)]
-
-
-def validate(backend: Backend, scaler: TargetScaler, datasets: list[Dataset]) -> float:
+def validate(backend: Backend, job: Job, datasets: list[Dataset]) -> float:
     """The task's metric, mean over images or volumes and over `datasets`."""
     values = []
     for dataset in datasets:
-        predicted = scaler.restore(backend.predict(dataset.images)).reshape(dataset.targets.shape)
-        if dataset.task == "masks":
-            predicted = predicted > 0
-        values.append(metrics.score(dataset.task, predicted, dataset.targets, dataset.groups).mean())
+        readout = job.scaler.restore(backend.predict(dataset.images))
+        predicted = job.task.predict(readout, job.spec.output_shape)
+        values.append(job.task.scores(predicted, dataset.targets, dataset.groups, dataset.class_names).mean())
     return float(np.mean(values))
 
 
-def batches(
-    dataset: Dataset, scaler: TargetScaler, schedule: Schedule, epoch: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """One epoch's batches of images (batch_size, height, width, 1) and standardised targets (batch_size, size).
+def batches(dataset: Dataset, job: Job, schedule: Schedule, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """One epoch's batches of images (batch_size, height, width, channels) and standardised targets (batch_size, size).
 
     Order and views depend on the seed and the epoch alone. All batches are full: the last one is filled with samples
     that come first in the order.
@@ -209,10 +187,10 @@ def batches(
     for index in order.reshape(-1, size):
         images, targets = dataset.images[index], dataset.targets[index]
         if settings.augment:
-            views = augment(dataset.task, images, targets, rng, **schedule.views(dataset.task))
+            views = job.task.augment(dataset, images, targets, rng, settings)
             seen = rng.random(size) < settings.view_fraction
             images[seen], targets[seen] = views[0][seen], views[1][seen]
-        yield images, scaler.standardise(targets).astype(np.float32)
+        yield images, job.scaler.standardise(targets).astype(np.float32)
 
 
 def _stopped(history: dict[str, Any], patience: int) -> bool:

@@ -1,63 +1,63 @@
-"""Losses as functions of tensors; every trainer uses these.
-
-Predictions of boxes and their targets are standardised (see `scaling`); predictions of masks are logits.
-"""
+"""What losses are made of, as functions of tensors; `pipeline.tasks` says which task takes which."""
 
 from __future__ import annotations
 
 from cotrain.pipeline.compat import import_tensorflow
-from cotrain.pipeline.training.scaling import TargetScaler
 
 tf = import_tensorflow()
 
-BOX_LOSSES = ("mse", "mae", "huber", "giou", "giou-mae")
-MAE_WEIGHT = 0.3  # in "giou-mae": it pulls where the boxes do not meet yet
-MASK_LOSSES = ("bce-dice",)
-LOSSES = {"boxes": BOX_LOSSES, "masks": MASK_LOSSES}  # by task
+sigmoid, softmax = tf.sigmoid, tf.nn.softmax
 
 
-def task_loss(name: str, prediction, target, scaler: TargetScaler):
-    """The loss of one batch.
-
-    Parameters
-    ----------
-    name : str
-        "mse", "mae", "huber", "giou" or "giou-mae" (their weighted sum) of boxes; "bce-dice" of masks.
-    prediction, target : tf.Tensor
-        (n_samples, size).
-    scaler : TargetScaler
-        Takes standardised boxes back to fractions of the image, which "giou" needs.
-
-    Returns
-    -------
-    tf.Tensor
-        Scalar.
-    """
-    if name == "bce-dice":
-        return 0.5 * binary_cross_entropy(prediction, target) + 0.5 * dice_loss(prediction, target)
-    error = prediction - target
-    if name == "mse":
-        return tf.reduce_mean(error**2)
-    if name == "mae":
-        return tf.reduce_mean(tf.abs(error))
-    if name == "huber":  # quadratic up to one standard deviation
-        size = tf.abs(error)
-        return tf.reduce_mean(tf.where(size < 1, 0.5 * error**2, size - 0.5))
-    loss = giou_loss(scaler.restore(prediction), scaler.restore(target))
-    return loss if name == "giou" else loss + MAE_WEIGHT * tf.reduce_mean(tf.abs(error))
+def mean_square(prediction, target):
+    return tf.reduce_mean((prediction - target) ** 2)
 
 
-def binary_cross_entropy(logits, target):
-    """Mean over all pixels."""
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits))
+def mean_absolute(prediction, target):
+    return tf.reduce_mean(tf.abs(prediction - target))
 
 
-def dice_loss(logits, target):
-    """1 - 2 sum(p t) / (sum(p) + sum(t)), summed over the whole batch.
+def huber(prediction, target):
+    """Quadratic up to one standard deviation."""
+    size = tf.abs(prediction - target)
+    return tf.reduce_mean(tf.where(size < 1, 0.5 * size**2, size - 0.5))
+
+
+def one_hot(labels, n_classes: int):
+    """(..., n_classes) float32; 0 throughout where a label is none of them."""
+    return tf.one_hot(tf.cast(labels, tf.int32), n_classes)
+
+
+def split(prediction, n_scores: int):
+    """Predictions (n_samples, n_pixels * n_scores) as (n_samples, n_pixels, n_scores)."""
+    return tf.reshape(prediction, (prediction.shape[0], -1, n_scores))
+
+
+def differs(target, label: float):
+    """1 where a target is not `label`, else 0; float32."""
+    return tf.cast(tf.not_equal(target, label), tf.float32)
+
+
+def binary_cross_entropy(logits, target, known):
+    """Mean over the pixels where `known` is 1."""
+    each = tf.nn.sigmoid_cross_entropy_with_logits(labels=target * known, logits=logits)
+    return tf.reduce_sum(each * known) / tf.maximum(tf.reduce_sum(known), 1)
+
+
+def cross_entropy(scores, wanted, known=None):
+    """Mean of the soft-max's cross-entropy; `wanted` (..., n_classes) are probabilities, `known` (...) is 1 or 0."""
+    each = tf.nn.softmax_cross_entropy_with_logits(labels=wanted, logits=scores)
+    if known is None:
+        return tf.reduce_mean(each)
+    return tf.reduce_sum(each * known) / tf.maximum(tf.reduce_sum(known), 1)
+
+
+def dice_loss(probability, target, known):
+    """1 - 2 sum(p t) / (sum(p) + sum(t)), summed over the whole batch where `known` is 1.
 
     Slices without the object have no Dice of their own; within a batch they count through sum(p).
     """
-    probability = tf.sigmoid(logits)
+    probability, target = probability * known, target * known
     overlap = 2 * tf.reduce_sum(probability * target)
     return 1 - (overlap + 1) / (tf.reduce_sum(probability) + tf.reduce_sum(target) + 1)
 

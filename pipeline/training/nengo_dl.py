@@ -7,7 +7,7 @@ import numpy as np
 from cotrain.pipeline.networks import Params, build, neurons_for
 from cotrain.pipeline.neurons.nengo_types import nengo_dl, tf
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
-from cotrain.pipeline.training.losses import activity_penalty, task_loss
+from cotrain.pipeline.training.losses import activity_penalty
 
 graph_optimizer = nengo_dl.graph_optimizer
 
@@ -100,7 +100,7 @@ class NengoDLBackend:
         scale = job.neurons.rate_scale_hz  # an activation of 1
         with tf.GradientTape() as tape:
             prediction, activity = self._forward(images)
-            loss = task_loss(job.loss, prediction, targets, job.scaler)
+            loss = job.task.loss(job, prediction, targets)
             loss += activity_penalty(activity, job)
         gradients = tape.gradient(loss, self.variables)
         if job.settings.clip_norm:

@@ -18,9 +18,9 @@ import numpy as np
 from cotrain.pipeline.experiment import FinetuneSettings, NetworkSettings, NeuronSettings, TrainSettings
 from cotrain.pipeline.networks import build, neurons_for, spec_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, hybrid_output, nengo_dl, tf
+from cotrain.pipeline.tasks import TASKS
+from cotrain.pipeline.tasks.scaling import TargetScaler
 from cotrain.pipeline.training.backend import Job, make_backend
-from cotrain.pipeline.training.losses import task_loss
-from cotrain.pipeline.training.scaling import TargetScaler
 
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "benchmarks-training.json"
 NETWORKS = {  # settings, image shape, loss, batch size, time steps
@@ -41,7 +41,7 @@ class NengoDLFit:
         last = job.readout_steps
         self.sim.compile(
             optimizer=tf.keras.optimizers.legacy.Adam(),
-            loss={built.output: lambda y, p: task_loss(job.loss, tf.reduce_mean(p[:, -last:], 1), y[:, 0], job.scaler)},
+            loss={built.output: lambda y, p: job.task.loss(job, tf.reduce_mean(p[:, -last:], 1), y[:, 0])},
         )
 
     def train_step(self, images, targets, learning_rate: float) -> None:
@@ -70,7 +70,7 @@ class HandWritten:
 
     def _step(self, images, targets):
         with tf.GradientTape() as tape:
-            loss = task_loss(self.job.loss, self._forward(images), targets, self.job.scaler)
+            loss = self.job.task.loss(self.job, self._forward(images), targets)
         variables = list(self.variables.values())
         gradients = tape.gradient(loss, variables)
         if self.job.settings.clip_norm:
@@ -123,7 +123,8 @@ def job_for(name: str, phase: str, precision: str = "float32") -> Job:
         if phase == "hybrid"
         else TrainSettings(batch_size=32, **shared)
     )
-    return Job(spec_for(settings, shape), NeuronSettings(), identity, loss, phase_settings)
+    task = next(task for task in TASKS.values() if loss in task.losses)
+    return Job(spec_for(settings, shape), NeuronSettings(), task, identity, loss, phase_settings)
 
 
 def keras_model(job: Job):
@@ -142,7 +143,7 @@ def keras_model(job: Job):
             stack.append(kind(layer.units, entry.kernel, entry.stride, entry.padding, activation=activation))
     stack.append(keras.layers.Flatten())
     model = keras.Sequential(stack)
-    model.compile(keras.optimizers.legacy.Adam(), lambda y, p: task_loss(job.loss, p, y, job.scaler))
+    model.compile(keras.optimizers.legacy.Adam(), lambda y, p: job.task.loss(job, p, y))
     return model
 
 

@@ -6,15 +6,23 @@ from typing import Any
 
 import numpy as np
 from cotrain.pipeline.report.sections.verdict import CHIP_FIRST, MODELS
+from cotrain.pipeline.tasks import task_of
 
 CASES = ("best", "median", "worst")
 
 
-def choose(predictions: dict[str, np.ndarray]) -> dict[str, Any]:
+def choose(predictions: dict[str, np.ndarray], task: str) -> dict[str, Any]:
     """Best, median and worst group of the model nearest to the chip, and of each model by itself.
 
     A group's picture is its sample with the largest target (of a volume the slice with the most foreground; an image
     is alone in its group).
+
+    Parameters
+    ----------
+    predictions : dict
+        predictions.npz.
+    task : str
+        Which one they are of.
 
     Returns
     -------
@@ -32,18 +40,14 @@ def choose(predictions: dict[str, np.ndarray]) -> dict[str, Any]:
     def entries(model):
         order = np.argsort(-values[model], kind="stable")
         picked = (order[0], order[(len(order) - 1) // 2], order[-1])
-        return [_entry(case, g, groups, values, predictions) for case, g in zip(CASES, picked, strict=True)]
+        return [_entry(case, g, groups, values, predictions, task) for case, g in zip(CASES, picked, strict=True)]
 
     return {"chosen_by": chosen_by, "cases": entries(chosen_by), "own": {m: entries(m) for m in models}}
 
 
-def _entry(case, g, groups, values, predictions):
+def _entry(case, g, groups, values, predictions, task):
     members = np.flatnonzero(predictions["groups"] == groups[g])
-    targets = predictions["targets"][members]
-    if targets.ndim == 2:  # boxes
-        size = (targets[:, 2] - targets[:, 0]) * (targets[:, 3] - targets[:, 1])
-    else:
-        size = targets.reshape(len(targets), -1).sum(axis=1)
+    size = task_of(task).size_of_target(predictions["targets"][members])
     index = int(members[int(np.argmax(size))])
     return {
         "case": case,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from cotrain.pipeline.metrics import bootstrap_ci
 from cotrain.pipeline.report import text
+from cotrain.pipeline.tasks import metric_name, task_of
 
 MODELS = {
     "constant": "best prediction that ignores the image",
@@ -18,7 +19,6 @@ MODELS = {
     "loihi-hybrid": "hybrid, integers, emulated Loihi",
     "loihi-board": "hybrid, Loihi board",
 }
-METRIC_NAMES = {"iou": "IoU", "dice": "Dice"}
 CHIP_FIRST = ("loihi-hybrid", "loihi-converted", "hybrid", "converted", "ann")  # the row a verdict is about
 
 
@@ -54,8 +54,9 @@ STEPS = (
 )
 
 
-def metric_name(metric: str) -> str:
-    return METRIC_NAMES.get(metric, metric)
+def unit(metrics: dict[str, Any]) -> str:
+    """What intervals are drawn over: a picture, or where several samples belong together what the task calls them."""
+    return "image" if metrics.get("n_groups") in (None, metrics["n_samples"]) else task_of(metrics["task"]).unit
 
 
 def chip_step_name(settings: dict[str, Any]) -> str:
@@ -179,8 +180,7 @@ def _noise(step: dict[str, Any], metrics: dict[str, Any]) -> str:
     """Say so where the samples are too few to tell a difference from none."""
     if not step.get("ci95") or not step["ci95"][0] <= 0 <= step["ci95"][1]:
         return ""
-    unit = "volumes" if metrics.get("task") == "masks" else "images"
-    return f", which {metrics.get('n_groups') or metrics['n_samples']} {unit} cannot tell from none"
+    return f", which {metrics.get('n_groups') or metrics['n_samples']} {unit(metrics)}s cannot tell from none"
 
 
 def _ci(step: dict[str, Any]) -> str:

@@ -63,7 +63,12 @@ class BatchNorm:
 
     def __call__(self, layer, x):
         """x (n_samples, ..., units), without its bias, as y without its bias."""
-        mean, variance = tf.nn.moments(tf.cast(x, tf.float32), axes=list(range(x.shape.rank - 1)))
-        self.seen[f"{layer.name}.mean"], self.seen[f"{layer.name}.variance"] = mean, variance
-        factor = self.trained[f"{layer.name}.gamma"] * tf.math.rsqrt(variance + EPSILON)
-        return x * tf.cast(factor, x.dtype) - tf.cast(mean * factor, x.dtype)
+        gamma = self.trained[f"{layer.name}.gamma"]
+        pixels = tf.reshape(x, (-1, 1, 1, x.shape[-1])) if x.shape.rank == 2 else x
+        y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            pixels, gamma, tf.zeros_like(gamma), epsilon=EPSILON, is_training=True
+        )
+        n = pixels.shape.num_elements() // x.shape[-1]
+        self.seen[f"{layer.name}.mean"] = mean
+        self.seen[f"{layer.name}.variance"] = variance * ((n - 1) / n)  # it gives that of a sample
+        return tf.reshape(y, x.shape)

@@ -13,7 +13,7 @@ from cotrain.hardware.chip.limits import LOIHI1
 from cotrain.pipeline.networks import IMAGE, Params, neurons_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
-from cotrain.pipeline.training.losses import activity_penalty, penalty_of_sums, task_loss
+from cotrain.pipeline.training.losses import activity_penalty, penalty_of_sums
 from cotrain.pipeline.training.unrolled import layerwise, normalise
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
@@ -84,7 +84,7 @@ class TensorFlowBackend:
         norm = normalise.BatchNorm(self.variables) if self.statistics else None
         with tf.GradientTape() as tape:
             prediction, penalty, means = _outcome(job, self.variables, images, norm)
-            loss = task_loss(job.loss, prediction, targets, job.scaler) + penalty
+            loss = job.task.loss(job, prediction, targets) + penalty
         gradients = tape.gradient(loss, variables)
         if job.settings.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, job.settings.clip_norm)

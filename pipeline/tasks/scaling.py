@@ -1,15 +1,18 @@
-"""Targets with mean 0 and deviation 1, so that a network learns more than their mean.
+"""Targets with mean 0 and deviation 1, where a task wants them so.
 
 The standardised network differs from the network that is saved in its readout alone, into which the scale is folded:
-what is saved gives boxes in fractions of the image.
+what is saved gives targets as they are, boxes in fractions of the image.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from cotrain.pipeline.networks import Params
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.networks import Params
 
 
 @dataclass(frozen=True)
@@ -20,16 +23,9 @@ class TargetScaler:
     deviation: np.ndarray
 
     @classmethod
-    def fit(cls, task: str, targets: np.ndarray, view_shift: float = 0.0) -> TargetScaler:
-        """From training targets: of boxes (n, 4) each coordinate; masks stay as they are (their readout is a logit).
-
-        `view_shift` is what augmentation adds to their spread: shifts drawn uniformly from -view_shift to view_shift.
-        """
-        if task == "masks":
-            return cls(np.zeros(1, np.float32), np.ones(1, np.float32))
-        deviation = np.sqrt(targets.var(axis=0) + view_shift**2 / 3)
-        deviation = np.maximum(deviation, 1e-3)  # a coordinate that never changes is not blown up
-        return cls(targets.mean(axis=0).astype(np.float32), deviation.astype(np.float32))
+    def identity(cls) -> TargetScaler:
+        """Targets stay as they are."""
+        return cls(np.zeros(1, np.float32), np.ones(1, np.float32))
 
     def standardise(self, targets: np.ndarray) -> np.ndarray:
         """Targets (n, ...) as (n, size)."""

@@ -1,0 +1,213 @@
+"""What every task says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.tasks.scaling import TargetScaler
+
+
+class Task(ABC):
+    """A kind of question that a network is asked of an image.
+
+    Attributes
+    ----------
+    name : str
+        `Dataset.task`.
+    metric, metric_name : str
+        Key in metrics.json, and what people call it.
+    unit : str
+        What a group is: scores are means over groups, intervals are drawn over them.
+    losses : tuple of str
+        What ``train.loss`` may be; the first one is a good start.
+    view_settings : tuple of str
+        Which of the settings ``view_...`` count.
+    outlined : bool
+        Whether targets and predictions can be drawn into a picture; otherwise `label` puts them into words.
+    """
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    metric_name: ClassVar[str]
+    unit: ClassVar[str] = "image"
+    losses: ClassVar[tuple[str, ...]]
+    outlined: ClassVar[bool] = True
+    view_settings: ClassVar[tuple[str, ...]] = ("shift", "scale", "stretch", "gain", "tone", "rotate_deg")
+
+    # The readout
+
+    @abstractmethod
+    def output_shape(self, dataset: Dataset) -> tuple[int, ...]:
+        """Shape of a network's readout for these data: (size,), or (height, width, channels)."""
+
+    def check_network(self, spec, dataset: Dataset) -> None:
+        """Raise InputError unless the network's readout is what the data need."""
+        wanted, found = self.output_shape(dataset), tuple(spec.output_shape)
+        if found != wanted:
+            raise InputError(
+                f"network.name {spec.name} gives {_shape(found)} for an image; data.name {dataset.name} has "
+                f"{self.name}, which need {_shape(wanted)}"
+            )
+
+    @abstractmethod
+    def predict(self, readout: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Predictions from readouts.
+
+        Parameters
+        ----------
+        readout : (n, size)
+            Mean readout of each sample, not standardised.
+        shape : tuple of int
+            Of a readout, `output_shape`.
+        """
+
+    @abstractmethod
+    def as_prediction(self, targets: np.ndarray) -> np.ndarray:
+        """Targets as predictions have them: what a network that is never wrong predicts."""
+
+    # Training
+
+    def check_loss(self, loss: str, dataset: Dataset) -> None:
+        """Raise InputError unless ``train.loss`` is one for this task and these data."""
+        if loss not in self.losses:
+            raise InputError(f"train.loss is {loss}; for {self.name} expected one of {', '.join(self.losses)}")
+
+    @abstractmethod
+    def scaler(self, targets: np.ndarray, view_shift: float = 0.0) -> TargetScaler:
+        """How training targets are standardised.
+
+        `view_shift` is what augmentation adds to their spread: shifts drawn uniformly from -view_shift to view_shift.
+        """
+
+    @abstractmethod
+    def loss(self, job, prediction, target):
+        """The loss of a batch.
+
+        Parameters
+        ----------
+        job : pipeline.training.backend.Job
+            Its `loss` is one of `losses`.
+        prediction : tf.Tensor
+            (n_samples, size of the readout).
+        target : tf.Tensor
+            (n_samples, size of a target), float32, standardised.
+
+        Returns
+        -------
+        tf.Tensor
+            Scalar.
+        """
+
+    def augment(self, dataset: Dataset, images, targets, rng: np.random.Generator, settings):
+        """A random view of each sample.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            What the samples are from.
+        settings : pipeline.experiment.PhaseSettings
+            `view_shift` and the like; one below 0 is left to the task.
+        """
+        from cotrain.pipeline.datasets.augment import augment
+
+        return augment(
+            self.name, images, targets, rng, pixels=(dataset.pixel_scale, dataset.pixel_offset),
+            **self.views(settings),
+        )  # fmt: skip
+
+    def views(self, settings) -> dict[str, Any]:
+        """Arguments of the task's `datasets.augment` function."""
+        drawn = {name: getattr(settings, f"view_{name}") for name in self.view_settings}
+        return {name: value for name, value in drawn.items() if value >= 0}
+
+    # Scores
+
+    @abstractmethod
+    def scores(
+        self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: tuple[str, ...] = ()
+    ) -> np.ndarray:
+        """The metric of each group, (n_groups,) float64, in the sorted order of the groups' names; its mean counts.
+
+        Parameters
+        ----------
+        predicted : (n, ...)
+            As `predict` gives them.
+        true : (n, ...)
+            As `Dataset.targets` or `as_prediction` has them.
+        groups : (n,) str
+        class_names : tuple of str
+            `Dataset.class_names`.
+        """
+
+    def per_class(
+        self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: tuple[str, ...]
+    ) -> dict[str, float]:
+        """The metric of each class, whose mean is the metric; empty where there is one class."""
+        return {}
+
+    def details(self, predicted: np.ndarray, true: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:
+        """What else a row of metrics.json tells; JSON values."""
+        return {}
+
+    def protocols(self, dataset: Dataset, settings) -> dict[str, Dataset]:
+        """Other views of the same samples on which every model is scored too, by name.
+
+        Parameters
+        ----------
+        settings : pipeline.experiment.DataSettings
+        """
+        return {}
+
+    def describe_protocol(self, name: str, settings) -> dict[str, Any]:
+        """What metrics.json says of a protocol beside its rows."""
+        return {}
+
+    # The best prediction that ignores the image
+
+    @abstractmethod
+    def constant(self, train: Dataset) -> np.ndarray:
+        """What scores best on the training samples without looking at them; never fitted to what it is scored on."""
+
+    @abstractmethod
+    def predict_constant(self, constant: np.ndarray, dataset: Dataset) -> np.ndarray:
+        """Predictions (n, ...) of `constant` for the samples of a data set.
+
+        Raises
+        ------
+        InputError
+            It was fitted to other data.
+        """
+
+    # Pictures
+
+    def size_of_target(self, targets: np.ndarray) -> np.ndarray:
+        """How much there is to see in each target (n,): of a group, the sample with the most is shown."""
+        return np.zeros(len(targets))
+
+    def label(self, prediction: np.ndarray, class_names: tuple[str, ...]) -> str:
+        """A prediction or target in words, where it cannot be drawn."""
+        return ""
+
+
+class JudgedShifted:
+    """Mixin: judged on shifted images as well.
+
+    Where most objects lie alike, one constant prediction scores so well on unmoved images that a network which has
+    learned to find the object can be worse than one which has learned nothing. On moved images it cannot.
+    """
+
+    def protocols(self, dataset: Dataset, settings) -> dict[str, Dataset]:
+        from cotrain.pipeline.datasets.augment import shifted
+
+        return {"shifted": shifted(dataset, settings.shift_fraction, settings.shift_seed)}
+
+    def describe_protocol(self, name: str, settings) -> dict[str, Any]:
+        return {"shift_fraction": settings.shift_fraction, "shift_seed": settings.shift_seed}
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) + (" value" if shape == (1,) else " values")

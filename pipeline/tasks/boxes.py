@@ -1,0 +1,84 @@
+"""Boxes: where the one object is. Scored by intersection over union."""
+
+from __future__ import annotations
+
+import numpy as np
+from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.metrics import box_iou, group_means
+from cotrain.pipeline.tasks.base import JudgedShifted, Task
+from cotrain.pipeline.tasks.scaling import TargetScaler
+
+MAE_WEIGHT = 0.3  # in "giou-mae": it pulls where the boxes do not meet yet
+LEAST_DEVIATION = 1e-3  # a coordinate that never changes is not blown up
+
+
+class Boxes(JudgedShifted, Task):
+    """A box (4,) float32, [y0, x0, y1, x1] as fractions of the image."""
+
+    name = "boxes"
+    metric, metric_name = "iou", "IoU"
+    view_settings = ("shift", "scale", "stretch", "gain", "tone")  # a turned box is none
+    losses = ("mse", "mae", "huber", "giou", "giou-mae")
+
+    def output_shape(self, dataset: Dataset) -> tuple[int, ...]:
+        return (4,)
+
+    def predict(self, readout: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """(n, 4) float32."""
+        return readout.reshape(-1, 4).astype(np.float32)
+
+    def as_prediction(self, targets: np.ndarray) -> np.ndarray:
+        return targets.astype(np.float32)
+
+    def scaler(self, targets: np.ndarray, view_shift: float = 0.0) -> TargetScaler:
+        """Each coordinate to mean 0 and deviation 1, so that a network learns more than their mean."""
+        deviation = np.maximum(np.sqrt(targets.var(axis=0) + view_shift**2 / 3), LEAST_DEVIATION)
+        return TargetScaler(targets.mean(axis=0).astype(np.float32), deviation.astype(np.float32))
+
+    def loss(self, job, prediction, target):
+        """Of standardised coordinates; "giou" of fractions of the image."""
+        from cotrain.pipeline.training import losses
+
+        if job.loss in ("giou", "giou-mae"):
+            loss = losses.giou_loss(job.scaler.restore(prediction), job.scaler.restore(target))
+            return loss if job.loss == "giou" else loss + MAE_WEIGHT * losses.mean_absolute(prediction, target)
+        of = {"mse": losses.mean_square, "mae": losses.mean_absolute, "huber": losses.huber}
+        return of[job.loss](prediction, target)
+
+    def scores(self, predicted, true, groups, class_names=()) -> np.ndarray:
+        """Mean IoU of each image."""
+        return group_means(box_iou(predicted, true), groups)
+
+    def constant(self, train: Dataset) -> np.ndarray:
+        """One box (4,) float32."""
+        return constant_box(train.targets)
+
+    def predict_constant(self, constant: np.ndarray, dataset: Dataset) -> np.ndarray:
+        return np.tile(constant.astype(np.float32), (len(dataset), 1))
+
+    def size_of_target(self, targets: np.ndarray) -> np.ndarray:
+        return (targets[:, 2] - targets[:, 0]) * (targets[:, 3] - targets[:, 1])
+
+
+def constant_box(boxes: np.ndarray) -> np.ndarray:
+    """The box with the best mean IoU: the median of each coordinate, then moved edge by edge while that helps.
+
+    Parameters
+    ----------
+    boxes : (n, 4)
+
+    Returns
+    -------
+    (4,) float32
+    """
+    best = np.median(boxes, axis=0).astype(np.float64)
+    value = box_iou(best, boxes).mean()
+    step = 0.05
+    while step > 1e-4:
+        moves = best + step * np.concatenate([np.eye(4), -np.eye(4)])
+        values = box_iou(moves[:, np.newaxis], boxes[np.newaxis]).mean(axis=1)
+        if values.max() > value:
+            best, value = moves[values.argmax()], values.max()
+        else:
+            step /= 2
+    return best.astype(np.float32)

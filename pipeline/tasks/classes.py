@@ -1,0 +1,82 @@
+"""Classes: what an image shows. Scored by accuracy, each class counting alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.tasks.base import Task
+from cotrain.pipeline.tasks.scaling import TargetScaler
+
+
+class Classes(Task):
+    """A place in `Dataset.class_names`, () int64; a network gives one score a class, and the highest counts."""
+
+    name = "classes"
+    metric, metric_name = "accuracy", "accuracy"
+    losses = ("cross-entropy",)
+    outlined = False
+    view_settings = (*Task.view_settings, "flip", "cutout")
+
+    def output_shape(self, dataset: Dataset) -> tuple[int, ...]:
+        return (dataset.n_classes,)
+
+    def predict(self, readout: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """(n,) int64."""
+        return readout.reshape(-1, *shape).argmax(axis=-1)
+
+    def as_prediction(self, targets: np.ndarray) -> np.ndarray:
+        return targets.astype(np.int64)
+
+    def scaler(self, targets: np.ndarray, view_shift: float = 0.0) -> TargetScaler:
+        """Places stay as they are."""
+        return TargetScaler.identity()
+
+    def loss(self, job, prediction, target):
+        """Cross-entropy of the soft-max, against targets smoothed by ``label_smoothing``."""
+        from cotrain.pipeline.training import losses
+
+        n_classes = prediction.shape[-1]
+        smoothing = job.settings.label_smoothing
+        wanted = losses.one_hot(target[:, 0], n_classes) * (1 - smoothing) + smoothing / n_classes
+        return losses.cross_entropy(prediction, wanted)
+
+    def scores(self, predicted, true, groups, class_names=()) -> np.ndarray:
+        """Share of each image (or group of images) in the accuracy, so that their mean is the mean over the classes.
+
+        An image that is right counts n / (n_classes n_k), with n samples of which n_k are of its class: 1 where all
+        classes are as frequent. Classes that do not occur do not count.
+        """
+        counts = np.bincount(true)
+        weight = len(true) / ((counts > 0).sum() * counts[true])
+        names, member = np.unique(groups, return_inverse=True)
+        return np.bincount(member, (predicted == true) * weight) * len(names) / len(true)
+
+    def per_class(self, predicted, true, groups, class_names) -> dict[str, float]:
+        """The part of each class's images that is right; without classes that do not occur."""
+        return {
+            name: float((predicted[true == k] == k).mean()) for k, name in enumerate(class_names) if (true == k).any()
+        }
+
+    def details(self, predicted, true, class_names) -> dict[str, Any]:
+        """`fraction_right` of all images, and `confusion`: rows are true classes, columns predicted ones."""
+        n = len(class_names)
+        confusion = np.bincount(true * n + predicted, minlength=n * n).reshape(n, n)
+        return {"fraction_right": float((predicted == true).mean()), "confusion": confusion.tolist()}
+
+    def constant(self, train: Dataset) -> np.ndarray:
+        """The most frequent class, (1,) float32."""
+        return np.array([np.bincount(train.targets).argmax()], np.float32)
+
+    def predict_constant(self, constant: np.ndarray, dataset: Dataset) -> np.ndarray:
+        if constant.shape != (1,) or not 0 <= constant[0] < dataset.n_classes:
+            raise InputError(
+                f"{dataset.name}: the constant predictor is {constant.tolist()}, expected one of "
+                f"{dataset.n_classes} classes: fit it to the same classes"
+            )
+        return np.full(len(dataset), int(constant[0]))
+
+    def label(self, prediction, class_names) -> str:
+        return class_names[int(prediction)] if int(prediction) < len(class_names) else str(int(prediction))
