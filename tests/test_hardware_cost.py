@@ -248,7 +248,7 @@ BAD = [
     ({"input": "stream"}, "input is 'stream', did you mean 'streamed'?"),
     ({"input": 3}, "input is 3; expected streamed, once or on-chip"),
     ({"name": 3}, "name is 3; expected a text"),
-    ({"layers": []}, "layers is of type list; expected a list of at least one layer"),
+    ({"layers": []}, "layers is empty; expected a list of at least one layer"),
     ({"layers": None}, "layers is missing"),
     ({"layers": {"neurons": 3}}, "layers is of type dict"),
     ({"layers": [3]}, r"layers\[0\] is 3; expected an object"),

@@ -110,7 +110,8 @@ def read(counts: Mapping[str, Any], where: str = "counts") -> Counts:
     _keys(counts, known, where)
     layers = counts.get("layers")
     if not isinstance(layers, Sequence) or isinstance(layers, (str, bytes)) or not layers:
-        raise InputError(f"{where}: layers is {_show(layers)}; expected a list of at least one layer")
+        found = "empty" if isinstance(layers, Sequence) and not layers else _show(layers)
+        raise InputError(f"{where}: layers is {found}; expected a list of at least one layer")
     found = Counts(
         name=_text(counts, "name", where, None) or "network",
         n_steps=_whole(counts, "n_steps", where, needed=True),
