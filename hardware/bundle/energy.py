@@ -38,8 +38,7 @@ class Run:
 
     @property
     def x86_w(self) -> Optional[float]:
-        known = self.dynamic_w is not None and self.cores_w is not None
-        return self.dynamic_w - self.cores_w if known else None
+        return None if self.dynamic_w is None or self.cores_w is None else self.dynamic_w - self.cores_w
 
 
 def summary(runs: Sequence[Run], rests: Sequence[Run], samples_per_run: float) -> Dict[str, Any]:
@@ -64,18 +63,19 @@ def summary(runs: Sequence[Run], rests: Sequence[Run], samples_per_run: float) -
         raise ValueError(
             f"{len(runs)} runs and {len(rests)} rests; expected two runs or more, and one rest more than runs"
         )
-    seconds = np.array([run.time_s for run in runs]) / samples_per_run
+    seconds = [run.time_s / samples_per_run for run in runs]
     framed = [(before.power_w + after.power_w) / 2 for before, after in zip(rests, rests[1:])]
     over_rest = [run.power_w - rest for run, rest in zip(runs, framed)]
     found: Dict[str, Any] = {
         "samples_per_run": samples_per_run,
         "seconds_per_inference": spread(seconds),
         "rest_w": spread([rest.power_w for rest in rests]),
-        "total_energy_per_inference_j": spread(np.array([run.energy_j for run in runs]) / samples_per_run),
+        "total_energy_per_inference_j": spread([run.energy_j / samples_per_run for run in runs]),
         "dynamic": difference(over_rest, seconds, samples_per_run),
     }
-    for name, values in (("cores", [run.cores_w for run in runs]), ("x86", [run.x86_w for run in runs])):
-        if any(value is None for value in values):
+    for name, said in (("cores", [run.cores_w for run in runs]), ("x86", [run.x86_w for run in runs])):
+        values = [value for value in said if value is not None]
+        if len(values) < len(runs):
             found[name] = {"not_measurable": "this NxSDK does not tell cores and x86 apart"}
         else:
             found[name] = difference(values, seconds, samples_per_run)
@@ -109,7 +109,7 @@ def difference(watts: Sequence[float], seconds: Sequence[float], samples_per_run
             "samples_needed": n,
             "seen_w": found,
         }
-    return {"power_w": found, "energy_per_inference_j": spread(np.asarray(watts) * np.asarray(seconds))}
+    return {"power_w": found, "energy_per_inference_j": spread([w * s for w, s in zip(watts, seconds)])}
 
 
 def samples_needed(found: Dict[str, Any], samples: float) -> Optional[int]:
@@ -133,16 +133,16 @@ def spread(values: Sequence[float]) -> Dict[str, Any]:
     """Mean, standard deviation, standard error and 95 % interval (Student's t) of two values or more."""
     from scipy.stats import t
 
-    values = np.asarray(values, dtype=float)
-    mean, deviation = float(values.mean()), float(values.std(ddof=1))
-    error = deviation / math.sqrt(values.size)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, values.size - 1)) * error
+    found = np.asarray(values, dtype=float)
+    mean, deviation = float(found.mean()), float(found.std(ddof=1))
+    error = deviation / math.sqrt(found.size)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, found.size - 1)) * error
     return {
         "mean": mean,
         "sd": deviation,
         "standard_error": error,
         "ci95": [mean - half, mean + half],
-        "n": int(values.size),
+        "n": int(found.size),
     }
 
 
@@ -184,7 +184,7 @@ def sentence(found: Dict[str, Any]) -> str:
         part = found.get(key)
         if not isinstance(part, dict):
             continue
-        joules = part.get("energy_per_inference_j")
+        joules: Any = part.get("energy_per_inference_j")
         try:
             said.append(f"{name} {joules['mean'] * 1e6:.4g} +- {joules['sd'] * 1e6:.2g} uJ")
         except (TypeError, KeyError):

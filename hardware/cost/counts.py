@@ -7,7 +7,6 @@ error; a key that does not exist, a number that cannot be, or two that contradic
 from __future__ import annotations
 
 import difflib
-import math
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Optional, Sequence, Tuple
 
@@ -110,11 +109,11 @@ def read(counts: Mapping[str, Any], where: str = "counts") -> Counts:
     _keys(counts, known, where)
     layers = counts.get("layers")
     if not isinstance(layers, Sequence) or isinstance(layers, (str, bytes)) or not layers:
-        found = "empty" if isinstance(layers, Sequence) and not layers else _show(layers)
-        raise InputError(f"{where}: layers is {found}; expected a list of at least one layer")
+        shown = "empty" if isinstance(layers, Sequence) and not layers else _show(layers)
+        raise InputError(f"{where}: layers is {shown}; expected a list of at least one layer")
     found = Counts(
         name=_text(counts, "name", where, None) or "network",
-        n_steps=_whole(counts, "n_steps", where, needed=True),
+        n_steps=_needed(counts, "n_steps", where),
         layers=tuple(_layer(layer, f"{where}: layers[{i}]", i) for i, layer in enumerate(layers)),
         chips=_whole(counts, "chips", where),
         cores=_whole(counts, "cores", where),
@@ -133,7 +132,7 @@ def _layer(layer: Any, where: str, index: int) -> LayerCounts:
     _keys(layer, LayerCounts.__dataclass_fields__, where)
     return LayerCounts(
         name=_text(layer, "name", where, None) or f"layer {index + 1}",
-        neurons=_whole(layer, "neurons", where, needed=True),
+        neurons=_needed(layer, "neurons", where),
         cores=_whole(layer, "cores", where),
         synapse=_text(layer, "synapse", where, SYNAPSES),
         spikes_per_inference=_number(layer, "spikes_per_inference", where),
@@ -207,17 +206,18 @@ def _number(
     return float(found)
 
 
-def _whole(value: Mapping[str, Any], key: str, where: str, needed: bool = False, least: int = 1) -> Optional[int]:
-    found = value.get(key)
-    if found is None and not needed:
-        return None
-    said = InputError(f"{where}: {key} is {_show(found)}; expected a whole number from {least} to {LARGEST:g}")
+def _whole(value: Mapping[str, Any], key: str, where: str, least: int = 1) -> Optional[int]:
+    return None if value.get(key) is None else _needed(value, key, where, least)
+
+
+def _needed(value: Mapping[str, Any], key: str, where: str, least: int = 1) -> int:
     try:
         number = _number(value, key, where, least)
     except InputError:
-        raise said from None
-    if number is None or not math.isfinite(number) or number != int(number):
-        raise said
+        number = None
+    if number is None or number != int(number):
+        shown = _show(value.get(key))
+        raise InputError(f"{where}: {key} is {shown}; expected a whole number from {least} to {LARGEST:g}")
     return int(number)
 
 

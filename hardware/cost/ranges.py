@@ -23,26 +23,22 @@ class Range:
         assert self.value is None or self.low * (1 - 1e-9) <= self.value <= self.high * (1 + 1e-9), self
 
     def __add__(self, other: Range) -> Range:
-        both = self.value is not None and other.value is not None
-        return Range(self.value + other.value if both else None, self.low + other.low, self.high + other.high)
+        value = None if self.value is None or other.value is None else self.value + other.value
+        return Range(value, self.low + other.low, self.high + other.high)
 
     def __mul__(self, other: Union[Range, float, Any]) -> Range:
         """Times a number, a `Range` or a `hardware.chip.events.Constant`."""
         if isinstance(other, (int, float)):
             other = exactly(other)
-        both = self.value is not None and other.value is not None
-        return Range(self.value * other.value if both else None, self.low * other.low, self.high * other.high)
+        value = None if self.value is None or other.value is None else self.value * other.value
+        return Range(value, self.low * other.low, self.high * other.high)
 
     __rmul__ = __mul__
 
     def over(self, other: Range) -> Range:
         """Divided by `other`, which is not 0: the low end by its high one."""
-        both = self.value is not None and other.value is not None
-        return Range(self.value / other.value if both else None, self.low / other.high, self.high / other.low)
-
-    def hidden(self) -> Range:
-        """The same ends without the value."""
-        return Range(None, self.low, self.high)
+        value = None if self.value is None or other.value is None else self.value / other.value
+        return Range(value, self.low / other.high, self.high / other.low)
 
     @property
     def middle(self) -> float:
@@ -74,5 +70,6 @@ def at_most(value: Optional[float], high: float) -> Range:
 def largest(parts: Iterable[Range]) -> Range:
     """End by end, the largest of some."""
     parts = list(parts)
-    known = all(part.value is not None for part in parts)
-    return Range(max(p.value for p in parts) if known else None, max(p.low for p in parts), max(p.high for p in parts))
+    values = [part.value for part in parts if part.value is not None]
+    value = max(values) if len(values) == len(parts) else None
+    return Range(value, max(p.low for p in parts), max(p.high for p in parts))

@@ -17,7 +17,7 @@ CSS = {**{part: part for part in PARTS}, "spikes": "spiking"}  # "spikes" is the
 
 def spread(part: dict[str, float | None], unit: str) -> str:
     """A value with its range in the same unit; the range alone where there is no value."""
-    value, low, high = (part[end] for end in ("value", "low", "high"))
+    value, low, high = part["value"], part["low"] or 0.0, part["high"] or 0.0
     if high == 0:
         return "0"
     if not value:
