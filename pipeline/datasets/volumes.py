@@ -239,10 +239,8 @@ class _About:
 
     @classmethod
     def read(cls, path: Path, classes, class_names, allowed, n_channels: int) -> _About:
-        described = read_json(path / "dataset.json") if (path / "dataset.json").is_file() else {}
-        if not isinstance(described, dict):
-            raise InputError(f"{path / 'dataset.json'}: expected an object with labels and channel_names")
-        labels = _label_names(described.get("labels"), path / "dataset.json")
+        described = dataset_json(path)
+        labels = label_names(described.get("labels"), path / "dataset.json")
         channels = described.get("channel_names", described.get("modality"))
         n_channels = n_channels or (len(channels) if isinstance(channels, dict) else 0)
         ignore = next((value for value, text in labels.items() if text == "ignore"), IGNORE)
@@ -287,7 +285,15 @@ class _About:
         return out
 
 
-def _label_names(labels, path: Path) -> dict[int, str]:
+def dataset_json(path: Path) -> dict:
+    """What dataset.json of a folder says; nothing where there is none."""
+    described = read_json(path / "dataset.json") if (path / "dataset.json").is_file() else {}
+    if not isinstance(described, dict):
+        raise InputError(f"{path / 'dataset.json'}: expected an object with labels and channel_names")
+    return described
+
+
+def label_names(labels, path: Path) -> dict[int, str]:
     """``{"background": 0, "anterior": 1}`` (nnU-Net v2) or ``{"0": "background", "1": "anterior"}`` (v1, Decathlon)."""
     if labels is None:
         return {}
