@@ -35,9 +35,9 @@ class Verb:
 VERBS = {
     verb.name: verb
     for verb in (
+        *(Verb(stage.name, "stage", stage.help) for stage in STAGES.values()),
         Verb("init", "init", "look at a folder of data, write an experiment that runs as it is"),
         Verb("inspect", "inspect", "before training: counts, pictures, cores, limits, minutes"),
-        *(Verb(stage.name, "stage", stage.help) for stage in STAGES.values()),
         Verb("repeat", "repeat", "train, fine-tune and deploy with several seeds: means and intervals"),
         Verb("sweep", "sweep", "train with many settings, choose on the chip's integers"),
         Verb("evaluate", "evaluate", "score models on a data set, without a run folder"),
