@@ -26,7 +26,7 @@ def read_yolo(files: dict[str, Path], labels: Path) -> list[Marked]:
     names = _yolo_names(labels)
     out = []
     for stem, path in files.items():
-        if "/" not in stem and stem in CLASS_FILES:
+        if "/" not in stem and (stem in CLASS_FILES or stem.lower().startswith("readme.")):
             continue
         split, _ = split_of_path(stem)
         marked = Marked(stem, path, fractions=True, split=split)

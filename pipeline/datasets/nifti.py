@@ -148,8 +148,15 @@ def _header(start: bytes):
     if not size or len(start) < min(size):
         raise Damaged("the file is no NIfTI file")
     number = size.pop()
-    # NIfTI's own checks: a data type, sizes and offsets that make sense.
-    header = kinds[number](start[:number], check=True)
+    # NIfTI's own checks: a data type, sizes and offsets that make sense. What nibabel would mend in silence is refused,
+    # but for the sign of an axis that old writers left at 0 (level 20).
+    logger = nibabel.imageglobals.logger
+    disabled, logger.disabled = logger.disabled, True  # its lines say what the error says too
+    try:
+        with nibabel.imageglobals.ErrorLevel(30):
+            header = kinds[number](start[:number], check=True)
+    finally:
+        logger.disabled = disabled
     if bytes(header["magic"].tobytes()[:3]) not in (b"n+1", b"n+2"):
         raise Damaged("the file is no single-file NIfTI; expected .nii or .nii.gz")
     return header
