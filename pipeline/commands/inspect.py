@@ -21,7 +21,7 @@ SHOWN = 10  # rejected samples in the terminal; the page has all of them
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_experiments(parser)
-    parser.add_argument("--page", type=Path, metavar="FILE.html", help="default: RUNS/EXPERIMENT/inspect.html")
+    parser.add_argument("--page", type=Path, metavar="FILE.html", help="default: in the experiment's run folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the same facts")
     parser.add_argument("--quick", action="store_true", help="do not measure how long the stages will take")
 
@@ -49,7 +49,7 @@ def look(
     Parameters
     ----------
     page_path : Path, optional
-        The page; by default ``<runs>/<experiment>/inspect.html``.
+        The page; by default in the experiment's run folder.
     json_path : Path, optional
         For the same facts as JSON.
     quick : bool
@@ -90,7 +90,7 @@ def look(
     if not quick and report is not None:
         say("  running a few steps of each stage, to see how long they take ...")
         _measure(experiment, dataset, job.spec, params, facts, say)
-    page_path = page_path or artifacts.experiment_folder(runs, experiment.name) / "inspect.html"
+    page_path = page_path or artifacts.experiment_folder(runs, experiment.name) / artifacts.INSPECTION
     write_bytes(page_path, write_page(experiment, dataset, facts, asked))
     if json_path:
         write_json(json_path, facts)
@@ -150,8 +150,8 @@ def network_facts(experiment: Experiment, spec, params) -> tuple[dict[str, Any],
         "layers": [{"name": layer.name, "neurons": int(layer.n_neurons)} for layer in spec.layers],
     }
     try:
-        built = placed_network(experiment, spec, params)
-        report = hardware.check(built.net, board=experiment.quantize.board, precompute=False, dt_s=experiment.dt_s)
+        _, lowered = placed_network(experiment, spec, params)
+        report = hardware.check(lowered, board=experiment.quantize.board, precompute=False)
     except MisfitError as error:
         facts.update(fits=False, violations=[str(error)])
         return facts, None

@@ -34,6 +34,7 @@ ROWS = "rows"  # folder: how far a comparison was when it was stopped, a file a 
 PROGRESS = "progress.json"  # how far it is, for who looks from outside
 TENSORBOARD = "tensorboard"  # folder: its logs
 # runs/<experiment>/
+INSPECTION = "inspect.html"  # what the data and the network are like, before any training
 LOCK = ".lock"  # of the process that writes there
 BOARD = "board/board.json"  # what came back from the board, a row
 SEEDS = "seeds/seeds.json"  # what several seeds gave; their runs lie beside it
