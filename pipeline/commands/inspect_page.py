@@ -64,8 +64,8 @@ def _samples(dataset: Dataset):
             panels.append(panel(picture, target, None, name, label, f"{name} {label}".strip()))
             words.append(f"{name} {label}".strip())
         yield Figure(
-            f"{len(chosen)} of {int((dataset.split == split).sum())} samples of the {split} split, spread over it; "
-            "dashed: what is marked.",
+            f"{len(chosen)} of {int((dataset.split == split).sum())} samples of the {split} split, spread over it"
+            + ("; dashed: what is marked." if task.outlined else ", and what they show."),
             f"Samples of the {split} split: " + ", ".join(words),
             tuple(panels),
             "picture",
