@@ -205,3 +205,28 @@ def test_nobody_to_tell(closed, tmp_path):
         done = subprocess.run(f"{sys.executable} {command} {closed}", shell=True, cwd=tmp_path, stdout=subprocess.PIPE)
         assert done.returncode == status, command
         assert bool(done.stdout) == (status == 0) and b"Traceback" not in done.stdout
+
+
+def test_what_is_closed_and_what_is_not_there():
+    net = wave()
+    stranger = nengo.Probe(net.u, add_to_container=False)
+    with hardware.Simulator(net, "emulator") as sim:
+        sim.run_steps(2)
+        for key in (stranger, "spikes", None):
+            with pytest.raises(InputError, match="data: "):
+                sim.data[key]
+    assert len(sim.data[net.probes[0]]) == 2  # stays
+    for call in (lambda: sim.run(0.1), lambda: sim.run_steps(1), sim.step, sim.reset, lambda: sim.predict({}, 2)):
+        with pytest.raises(InputError, match="closed"):
+            call()
+    with pytest.raises(nengo.exceptions.SimulatorClosed):
+        sim.step()
+    with pytest.raises(InputError):
+        with sim:
+            pass
+
+
+@pytest.mark.parametrize("inputs", [None, [], "x", {"u": 1}, {None: 1}, {1: np.zeros((1, 1, 1))}])
+def test_inputs_that_are_none(sim, inputs):
+    with pytest.raises(InputError):
+        sim.predict(inputs, 3)

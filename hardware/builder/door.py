@@ -38,6 +38,7 @@ NAMES = {
     "ProbeFilter": "probe.ProbeFilter",
     "ReferenceSimulator": "simulator.Simulator",
     "StepRunner": "simulator.StepRunner",
+    "SimulationData": "simulator.SimulationData",
     "EmulatorInterface": "emulator.EmulatorInterface",
     "GreedyInterchip": "hardware.allocators.GreedyInterchip",
     "RoundRobin": "hardware.allocators.RoundRobin",

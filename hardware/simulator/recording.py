@@ -27,9 +27,18 @@ def recording_simulator():
     """A subclass of `nengo_loihi.Simulator` whose probes on the chip know ``sample_every``."""
     base = door.ReferenceSimulator
 
+    class RecordedData(door.SimulationData):
+        def __getitem__(self, key):
+            if key not in self.raw and not any(key in fallback for fallback in self.fallbacks):
+                raise InputError(f"data: {key!r} is not one of the probes and objects of this network")
+            return super().__getitem__(key)
+
     class RecordingSimulator(base):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
+            self.data = RecordedData(self._probe_outputs)
+            for sim in self.hosts:
+                self.data.add_fallback(sim.data)
             # neurons that fire by chance draw from generators that were seeded when they were built
             if not hasattr(self.model, "random_states"):
                 self.model.random_states = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Dict, Optional
+from typing import Dict, Mapping, Optional
 
 import nengo
 import numpy as np
@@ -22,6 +22,10 @@ from cotrain.hardware.simulator.recording import CHUNK_STEPS, check_recordings, 
 from nengo.exceptions import SimulatorClosed
 
 TARGETS = ("emulator", "reference", "loihi")
+
+
+class ClosedError(InputError, SimulatorClosed):
+    """A simulator is used after it was closed."""
 
 
 class Simulator:
@@ -116,6 +120,7 @@ class Simulator:
     # --- nengo_loihi.Simulator's calls
 
     def __enter__(self) -> Simulator:
+        self._open()
         self._sim.__enter__()
         return self
 
@@ -188,10 +193,13 @@ class Simulator:
 
     def trange(self, sample_every: Optional[float] = None) -> np.ndarray:
         """Times of the recorded steps, in seconds."""
+        if sample_every is not None:
+            arguments.positive_seconds("sample_every", sample_every)
         return self._sim.trange(sample_every=sample_every)
 
     def clear_probes(self) -> None:
         """Forget what `data` holds."""
+        self._open()
         self._sim.clear_probes()
 
     def reset(self) -> None:
@@ -204,7 +212,7 @@ class Simulator:
 
     def _open(self) -> None:
         if self.closed:
-            raise SimulatorClosed("the simulator is closed; make a new one")
+            raise ClosedError("the simulator is closed; make a new one")
 
     def _start_over(self) -> None:
         if self.target == "emulator":
@@ -244,12 +252,16 @@ class Simulator:
         Returns
         -------
         dict of {nengo.Probe: (n_samples, n_steps, size) array}
-            For each sample, to the last bit, what a fresh nengo_loihi.Simulator returns for that input.
+            For each sample, to the last bit, what a fresh nengo_loihi.Simulator returns for that input. Functions and
+            processes of nodes that remember something are copied for each sample, as they are now; the user's own do
+            not run. Probes with ``sample_every`` have fewer steps.
 
         Raises
         ------
         InputError
-            A node, shape, type or value that is not allowed; a result too large for memory.
+            A node, shape, type or value that is not allowed; a result too large for memory; a function that fails.
+        UnsupportedError
+            What a node remembers cannot be copied for each sample.
         """
         self._open()
         n_steps = arguments.whole_number("n_steps", n_steps, 1)
@@ -347,12 +359,17 @@ def _checked(net, inputs, n_steps) -> Dict[nengo.Node, np.ndarray]:
     """Inputs as float64 arrays."""
     nodes = set(net.all_nodes)
     values, n_samples = {}, None
+    if not isinstance(inputs, Mapping):
+        raise InputError(f"inputs: expected a dictionary {{node: values}}, got {type(inputs).__name__}")
     for node, x in inputs.items():
         if node not in nodes:
             raise InputError(f"{node}: not a node of this network; give one of {', '.join(map(str, net.all_nodes))}")
         if any(conn.post_obj is node for conn in net.all_connections):
             raise InputError(f"{node}: gets its values from connections; give a node without incoming connections")
-        x = np.asarray(x)
+        try:
+            x = np.asarray(x)
+        except ValueError as error:
+            raise InputError(f"{node}: expected an array of numbers ({error})") from error
         if x.dtype.kind not in "fiub":
             raise InputError(f"{node}: expected numbers, got dtype {x.dtype}")
         steps = f"1 or {n_steps}" if n_steps > 1 else "1"
