@@ -3,29 +3,30 @@
 import nengo
 import numpy as np
 import pytest
-from cotrain.pipeline.neurons import nengo_types as neurons
-from cotrain.pipeline.neurons.nengo_types import NeuronModel, hybrid_output, nengo_dl, nengo_loihi, rate_output, tf
+from cotrain.pipeline.neurons import lif, rectified
+from cotrain.pipeline.neurons.nengo_types import AT_REST as REST
+from cotrain.pipeline.neurons.nengo_types import NeuronModel, hybrid_output, nengo_dl, rate_output, tf
 
 SimNeuronsBuilder = nengo_dl.neuron_builders.SimNeuronsBuilder
 AMPLITUDE = 0.005
 LIF = {"tau_rc": 0.02, "tau_ref": 0.002, "amplitude": AMPLITUDE}
 RECTIFIED = {"amplitude": AMPLITUDE}
-AT_REST = {"initial_state": neurons.AT_REST}
+AT_REST = {"initial_state": REST}
 
 # name -> (ours, the neuron whose spikes it must give)
 SPIKING = {
-    "lif": (neurons.HybridLIF(smoothing=0.005, **LIF, **AT_REST), nengo.LIF(**LIF, **AT_REST)),
+    "lif": (lif.HybridLIF(smoothing=0.005, **LIF, **AT_REST), nengo.LIF(**LIF, **AT_REST)),
     "rectified": (
-        neurons.HybridRectified(**RECTIFIED, **AT_REST),
+        rectified.HybridRectified(**RECTIFIED, **AT_REST),
         nengo.SpikingRectifiedLinear(**RECTIFIED, **AT_REST),
     ),
     "loihi-lif": (
-        neurons.HybridLoihiLIF(smoothing=0.005, **LIF),
-        nengo_loihi.neurons.LoihiLIF(**LIF),
+        lif.HybridLoihiLIF(smoothing=0.005, **LIF),
+        lif.loihi.LoihiLIF(**LIF),
     ),
     "loihi-rectified": (
-        neurons.HybridLoihiRectified(**RECTIFIED),
-        nengo_loihi.neurons.LoihiSpikingRectifiedLinear(**RECTIFIED),
+        rectified.HybridLoihiRectified(**RECTIFIED),
+        lif.loihi.LoihiSpikingRectifiedLinear(**RECTIFIED),
     ),
 }
 MODELS = {
@@ -175,7 +176,7 @@ def test_the_gradient_does_not_go_through_the_state(name):
 def test_the_error_goes_through_synaptic_filters():
     """Two neurons in a chain, by hand: the output's mean over time depends on the first input through Lowpass."""
     tau_s, n_steps, dt, weight = 0.002, 12, 0.001, 300.0
-    neuron = neurons.HybridLoihiRectified(amplitude=1 / 200)
+    neuron = rectified.HybridLoihiRectified(amplitude=1 / 200)
     with nengo.Network(seed=0) as net:
         nengo_dl.configure_settings(trainable=False, stateful=False)
         node = nengo.Node([0.0])
@@ -232,9 +233,7 @@ def test_half_a_step_makes_the_smooth_curve_the_mean_of_the_chips(name):
     assert abs(difference.mean()) < 0.02 * MODELS[name].rate(current).numpy().mean()
 
 
-@pytest.mark.parametrize(
-    "ours", [neurons.LoihiLIFRate(smoothing=0.005, **LIF), neurons.LoihiRectifiedRate(**RECTIFIED)]
-)
+@pytest.mark.parametrize("ours", [lif.LoihiLIFRate(smoothing=0.005, **LIF), rectified.LoihiRectifiedRate(**RECTIFIED)])
 def test_rate_neurons_give_the_same_in_nengo_and_in_nengo_dl(ours):
     current = currents("lif" if isinstance(ours, nengo.LIFRate) else "rectified", (1, 1, 500))
     net, node, probe = network(ours, 500)
@@ -248,7 +247,7 @@ def test_rate_neurons_give_the_same_in_nengo_and_in_nengo_dl(ours):
 
 
 def test_neurons_of_different_constants_in_one_group_keep_their_own():
-    types = [neurons.HybridLoihiLIF(smoothing=0.005, tau_rc=t, amplitude=a) for t, a in ((0.02, 1.0), (0.05, 0.1))]
+    types = [lif.HybridLoihiLIF(smoothing=0.005, tau_rc=t, amplitude=a) for t, a in ((0.02, 1.0), (0.05, 0.1))]
     current = currents("lif", (1, 60, 30))
     with nengo.Network(seed=0) as net:
         node, probes = nengo.Node(np.zeros(30)), []

@@ -49,13 +49,15 @@ def neurons_for(settings, phase: str) -> LayerNeurons:
     """
     if phase not in PHASES:
         raise InputError(f"phase is {phase!r}; expected one of {', '.join(PHASES)}")
-    gain, rest = _current(settings)
+    gain, rest = CURRENTS[settings.kind](settings)
     return LayerNeurons(_neuron_type(settings, phase), gain, rest)
 
 
-def _current(settings):
-    if settings.kind == "rectified":
-        return settings.rate_scale_hz, 0.0
+def _rectified(settings):
+    return settings.rate_scale_hz, 0.0
+
+
+def _lif(settings):
     period_s = 1.0 / settings.rate_scale_hz
     if period_s <= settings.tau_ref_s:
         raise InputError(
@@ -63,6 +65,14 @@ def _current(settings):
             f"stays below {1 / settings.tau_ref_s:g} Hz"
         )
     return 1.0 / math.expm1((period_s - settings.tau_ref_s) / settings.tau_rc_s), 1.0
+
+
+CURRENTS = {"lif": _lif, "rectified": _rectified}  # kind -> (gain, rest)
+# kind -> types of the chip (of nengo_loihi) and of Nengo without gradients, and which of tau_rc, tau_ref they take
+PLAIN = {
+    "lif": ("LoihiLIF", "LIF", ("tau_rc", "tau_ref")),
+    "rectified": ("LoihiSpikingRectifiedLinear", "SpikingRectifiedLinear", ()),
+}
 
 
 def _neuron_type(settings, phase: str) -> nengo.neurons.NeuronType:
@@ -73,12 +83,9 @@ def _neuron_type(settings, phase: str) -> nengo.neurons.NeuronType:
         from cotrain.pipeline.neurons import nengo_types as neurons  # TensorFlow
 
         return neurons.trainable_type(settings.kind, on_chip, phase, settings.smoothing, lif)
+    chip_type, plain_type, takes = PLAIN[settings.kind]
+    arguments = {name: lif[name] for name in takes + ("amplitude",)}
     if on_chip:
-        loihi = import_nengo_loihi("neurons")
-        if settings.kind == "lif":
-            return loihi.LoihiLIF(**lif)
-        return loihi.LoihiSpikingRectifiedLinear(amplitude=amplitude)
+        return getattr(import_nengo_loihi("neurons"), chip_type)(**arguments)
     at_rest = {"voltage": Choice([0])}  # as on the chip; Nengo's default is a random voltage
-    if settings.kind == "lif":
-        return nengo.LIF(initial_state=at_rest, **lif)
-    return nengo.SpikingRectifiedLinear(amplitude=amplitude, initial_state=at_rest)
+    return getattr(nengo, plain_type)(initial_state=at_rest, **arguments)

@@ -1,0 +1,152 @@
+"""Integrate-and-fire ("rectified linear"): all there is to it.
+
+Dynamics: dv/dt = J; a spike where v passes 1. Nengo's fires several times in a step and keeps what is left over; the
+chip's fires once at most, when v > 1, is set to 0, and does not fall below 0.
+
+Rate under a constant J: r = max(J, 0) Hz; on the chip the interval between spikes is a whole number of steps,
+r = 1 / (dt ceil(1 / (J dt))). Smooth, for gradients: the period with half a step added, the mean of what rounding up
+adds: r = J / (1 + J dt / 2).
+"""
+
+from __future__ import annotations
+
+import math
+
+import nengo
+import numpy as np
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.pipeline.compat import import_tensorflow
+from cotrain.pipeline.neurons.kernel_parts import HALF, ONE, TINY, ZERO, rate_kernel, step_kernel
+
+tf = import_tensorflow()
+loihi = import_nengo_loihi("neurons")
+
+STATES = ("voltage",)
+PER_NEURON: dict[str, tuple] = {}  # what a `NeuronModel` takes from Nengo's neuron types, of spiking ones too
+PER_SPIKING_NEURON: dict[str, tuple] = {}
+
+# ----------------------------------------------------------------------------------------------
+# Equations of tensors
+
+
+def step(model, current, voltage):
+    """One time step: (number of spikes, voltage)."""
+    dt = tf.constant(model.dt_s, current.dtype)
+    if model.on_chip:
+        voltage += current * dt
+        spiked = voltage > 1
+        voltage = tf.where(spiked, tf.zeros_like(voltage), tf.maximum(voltage, 0))
+        return tf.cast(spiked, current.dtype), voltage
+    voltage += tf.nn.relu(current) * dt
+    n_spikes = tf.floor(voltage)  # several a step above 1 / dt
+    return n_spikes, voltage - n_spikes
+
+
+def chip_period(model, current):
+    """(interval between spikes in s before it is rounded up, what has to be above 0 for a spike)."""
+    return 1 / tf.maximum(current, tf.constant(1e-15, current.dtype)), current
+
+
+def smooth_rate(model, current, half_step):
+    """Hz, with `half_step` added to the period."""
+    rectified = tf.nn.relu(current)
+    return rectified / (1 + half_step * rectified)
+
+
+# ----------------------------------------------------------------------------------------------
+# Equations of one neuron in a loop. Steps: (J, v, refractory, c) -> (spikes, v, refractory); slopes: dr/dJ
+
+
+@step_kernel
+def _chip_step(current, v, refractory, c):
+    v += current * c.dt
+    if v > ONE:
+        return ONE, ZERO, refractory
+    return ZERO, max(v, ZERO), refractory
+
+
+@step_kernel
+def _step(current, v, refractory, c):
+    v += max(current, ZERO) * c.dt
+    n_spikes = np.float32(math.floor(v))
+    return n_spikes, v - n_spikes, refractory
+
+
+@step_kernel
+def _slope(current, c):
+    return ONE if current > ZERO else ZERO
+
+
+@step_kernel
+def _chip_slope(current, c):
+    if current <= ZERO:
+        return ZERO
+    falls = ONE / (ONE + np.float32(0.5) * c.dt * current)
+    return falls * falls
+
+
+# Rates and their slopes: (x, c) -> in units of activation
+
+
+@rate_kernel
+def _rate(x, c):
+    value = c.unit * c.dt * (c.gain * x + c.rest)
+    return ZERO if value < ZERO else value
+
+
+@rate_kernel
+def _rate_slope(x, c):
+    return c.unit * c.dt * c.gain if c.gain * x + c.rest > ZERO else ZERO
+
+
+@rate_kernel
+def _chip_rate(x, c):
+    steps = (c.gain * x + c.rest) * c.dt  # spikes a step
+    value = c.unit / np.ceil(ONE / (TINY if steps < TINY else steps))
+    return ZERO if steps <= ZERO else value
+
+
+@rate_kernel
+def _chip_rate_slope(x, c):
+    steps = (c.gain * x + c.rest) * c.dt
+    falls = ONE + HALF * steps
+    value = c.unit * c.dt * c.gain / (falls * falls)
+    return ZERO if steps <= ZERO else value
+
+
+SPIKES = {(True, False): (_chip_step, _chip_slope), (False, False): (_step, _slope)}  # (on the chip, smoothed)
+RATES = {(True, False): (_chip_rate, _chip_rate_slope), (False, False): (_rate, _rate_slope)}
+
+# ----------------------------------------------------------------------------------------------
+# Nengo's neuron types that train
+
+
+class HybridRectified(nengo.SpikingRectifiedLinear):
+    """`nengo.SpikingRectifiedLinear` whose gradient in NengoDL is that of `nengo.RectifiedLinear`."""
+
+
+class HybridLoihiRectified(loihi.LoihiSpikingRectifiedLinear):
+    """nengo-loihi's `LoihiSpikingRectifiedLinear` with the gradient of a smooth curve near the chip's."""
+
+
+class LoihiRectifiedRate(nengo.RectifiedLinear):
+    """The rates of `LoihiSpikingRectifiedLinear`, with the gradient of a smooth curve near them."""
+
+    def step(self, dt, J, output):
+        output[...] = loihi.loihi_spikingrectifiedlinear_rates(
+            self, J[np.newaxis], np.ones_like(J), np.zeros_like(J), dt
+        )
+
+
+TYPES = {  # (on the chip, phase)
+    (False, "ann"): nengo.RectifiedLinear,
+    (False, "hybrid"): HybridRectified,
+    (True, "ann"): LoihiRectifiedRate,
+    (True, "hybrid"): HybridLoihiRectified,
+}
+CHIP_TYPE = loihi.LoihiSpikingRectifiedLinear
+
+
+def arguments(neuron_class, smoothing: float, lif: dict) -> dict:
+    """What a type of `TYPES` is made with."""
+    return {"amplitude": lif["amplitude"]}
