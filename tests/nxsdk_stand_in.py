@@ -152,6 +152,7 @@ class Board:
             self.energyTimeMonitor = SimpleNamespace(powerProfileStats=SimpleNamespace(power=split))
             probe.rawPowerTotal, probe.totalExecutionTime = [power - 1, power + 1], US_PER_STEP * steps
             probe.totalEnergy = power * 1e-3 * probe.totalExecutionTime
+            probe.totalSpikingTime, probe.totalManagementTime = 0.75 * US_PER_STEP * steps, 0.25 * US_PER_STEP * steps
 
     def finishRun(self):
         if self.thread is not None:

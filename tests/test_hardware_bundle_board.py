@@ -108,6 +108,8 @@ def test_energy_is_measured_power_less_rest_times_time(folder, monkeypatch):
     assert found["rest_w"]["mean"] == pytest.approx(1.0)
     assert found["total_energy_per_inference_j"]["mean"] == pytest.approx((1 + extra_w) * time_s)
     assert found["seconds_per_inference"]["mean"] == pytest.approx(time_s)
+    phases = found["phases_s_per_inference"]
+    assert set(phases) == {"spiking", "management"} and phases["spiking"]["mean"] == pytest.approx(0.75 * time_s)
     assert "cores" in energy.sentence(found) and "+- 0 uJ" in energy.sentence(found)
 
 

@@ -29,6 +29,8 @@ PARTITIONS = ("nahuku32", "nahuku32_2h", "loihi_2h", "loihiinf", "pohoiki")
 # The board of that cloud with power telemetry: Intel's scripts refuse to measure energy on another one.
 ENERGY_BOARD = "ncl-ext-ghrd-01"
 ENERGY_STEPS = 5000  # of a run, about 50 ms: a single presentation is over before the power meter has seen it
+# Phases of a step, and the energy probe's total of each in us.
+PHASES = (("spiking", "totalSpikingTime"), ("management", "totalManagementTime"), ("host", "totalHostTime"))
 PROBE_BUFFER = 1024  # bins that the energy probe keeps
 # Steps per second of an idle network on one chip and across chips (nengo-loihi's authors' benchmark scripts).
 IDLE_STEPS_PER_S = {False: 125e3, True: 65e3}
@@ -238,6 +240,7 @@ def read_probe(probe, board) -> Run:
         static_w=watts("static"),
         dynamic_w=watts("dynamic"),
         cores_w=watts("core", "dynamic"),
+        phases_s={phase: float(getattr(probe, name)) * 1e-6 for phase, name in PHASES if hasattr(probe, name)},
     )
 
 

@@ -14,7 +14,7 @@ x86 and cores are told apart by NxSDK (`board.energyTimeMonitor.powerProfileStat
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -35,6 +35,7 @@ class Run:
     static_w: Optional[float] = None
     dynamic_w: Optional[float] = None  # cores and x86
     cores_w: Optional[float] = None
+    phases_s: Dict[str, float] = field(default_factory=dict)  # of the time: spiking, management, host, as NxSDK says
 
     @property
     def x86_w(self) -> Optional[float]:
@@ -57,7 +58,8 @@ def summary(runs: Sequence[Run], rests: Sequence[Run], samples_per_run: float) -
     -------
     dict
         For each of "dynamic" (over rest), "cores" and "x86": mean, standard deviation and interval of the power, and
-        the energy of a presentation; or {"not_measurable": why and what to do}.
+        the energy of a presentation; or {"not_measurable": why and what to do}. The time of a presentation, and its
+        phases: where the estimate's barrier and host input can be held against.
     """
     if len(runs) < 2 or len(rests) != len(runs) + 1:
         raise ValueError(
@@ -72,6 +74,11 @@ def summary(runs: Sequence[Run], rests: Sequence[Run], samples_per_run: float) -
         "rest_w": spread([rest.power_w for rest in rests]),
         "total_energy_per_inference_j": spread([run.energy_j / samples_per_run for run in runs]),
         "dynamic": difference(over_rest, seconds, samples_per_run),
+        "phases_s_per_inference": {
+            phase: spread([run.phases_s[phase] / samples_per_run for run in runs])
+            for phase in runs[0].phases_s
+            if all(phase in run.phases_s for run in runs)
+        },
     }
     for name, said in (("cores", [run.cores_w for run in runs]), ("x86", [run.x86_w for run in runs])):
         values = [value for value in said if value is not None]
