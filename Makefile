@@ -60,3 +60,4 @@ peer-tests: setup
 lint: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@tools/types.sh

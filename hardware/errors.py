@@ -6,6 +6,8 @@ line: what is wrong, where, what was expected, what to do next. The command line
 
 from __future__ import annotations
 
+from typing import Any, Tuple
+
 
 class CotrainError(Exception):
     """Base of every error that is the user's to mend.
@@ -16,10 +18,16 @@ class CotrainError(Exception):
         The part of a network that it speaks of, where one is known ("layer 'conv1'").
     reason : str
         What nengo_loihi or Nengo said, where it is their error in our words.
+    at : object or None
+        The part itself.
+    refusals : tuple of hardware.builder.refusals.Refusal
+        All that was found together with what this error says.
     """
 
-    part = ""
-    reason = ""
+    part: str = ""
+    reason: str = ""
+    at: Any = None
+    refusals: Tuple[Any, ...] = ()
 
 
 class InputError(CotrainError, ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import List
+from typing import Any, Dict, List
 
 import numpy as np
 from cotrain.hardware.builder import door
@@ -214,7 +214,10 @@ class _Contents:
 
     def part(self, axons, entries, base, position, target, first, ends) -> _Part:
         """Weight memory of one block. `position` and `target`: one value per axon and target, axon by axon."""
-        known, weights, rows, entry_of_axon = {}, [], [], []
+        known: Dict[Any, int] = {}
+        weights: List[np.ndarray] = []
+        rows: List[np.ndarray] = []
+        entry_of_axon: List[int] = []
         positions, targets = position.tobytes(), target.tobytes()
         width = position.itemsize
         assert target.itemsize == width

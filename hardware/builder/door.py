@@ -10,7 +10,7 @@ import importlib
 import sys
 import traceback
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Iterator, Type
 
 from cotrain.hardware.builder.names import LayerNames, part_name, without_address
 from cotrain.hardware.builder.numpy2 import let_nengo_loihi_in
@@ -63,7 +63,8 @@ def import_nengo_loihi(submodule: str = "") -> Any:
     if "nengo_loihi" not in sys.modules:
         let_nengo_loihi_in()
         hidden = [name for name in _HIDDEN if name not in sys.modules]
-        sys.modules.update(dict.fromkeys(hidden))  # None makes ``import`` raise ImportError
+        hide: Any = dict.fromkeys(hidden)  # None makes ``import`` raise ImportError
+        sys.modules.update(hide)
         try:
             importlib.import_module("nengo_loihi")
         finally:
@@ -126,7 +127,8 @@ def _ours(error: Exception, model: Any) -> CotrainError:
     frames = list(traceback.walk_tb(error.__traceback__))
     objects = [obj for frame, _ in reversed(frames) for obj in map(frame.f_locals.get, _LOCALS)]
     part = next(filter(None, (part_name(obj, names) for obj in objects)), "")
-    said, kind, change = _said(error), UnsupportedError, _OFF_CHIP
+    kind: Type[CotrainError] = UnsupportedError
+    said, change = _said(error), _OFF_CHIP
     if "exceeded max" in said:
         kind, change = MisfitError, _CUT
     elif "discretize" in _modules(frames):
@@ -145,7 +147,7 @@ def _ours(error: Exception, model: Any) -> CotrainError:
     return found
 
 
-def _modules(frames) -> list:
+def _modules(frames: list) -> list:
     """Last names of the modules of nengo_loihi (and of our copies of its functions) among the frames."""
     names = [frame.f_globals.get("__name__", "") for frame, _ in frames]
     known = ("nengo_loihi.", "cotrain.hardware.builder.")

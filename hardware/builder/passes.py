@@ -57,7 +57,7 @@ def build_uncut(net: nengo.Network, dt_s: float = 0.001, remove_passthrough: boo
     try:
         return _build(net, dt_s, remove_passthrough)
     except (UnsupportedError, InputError) as error:
-        advice = None if hasattr(error, "refusals") else _tried(net, dt_s, remove_passthrough, error)
+        advice = None if error.refusals else _tried(net, dt_s, remove_passthrough, error)
         if advice is None:
             raise
         where = f"{error.part}: " if error.part and error.part not in error.reason else ""

@@ -120,9 +120,15 @@ class Emulator:
         chunk = max(1, min(MAX_CHUNK, n_steps, EVENT_BYTES // per_step - 1))
         size = (chunk + 1) * self.layout.layer_size
         flags = np.zeros(self.n_places, dtype=np.uint8)
-        state = [np.zeros(self.n_places, dtype=np.int32) for _ in range(4)]
+
+        def registers() -> np.ndarray:
+            return np.zeros(self.n_places, dtype=np.int32)
+
         return Scratch(
-            *state,
+            registers(),
+            registers(),
+            registers(),
+            registers(),
             flags=flags,
             events=np.empty(int(size.sum()), dtype=np.int32),
             event_start=np.concatenate([[0], np.cumsum(size)[:-1]]).astype(np.int64),
@@ -269,6 +275,6 @@ def decode(probe: ProgramProbe, outputs: Sequence[np.ndarray]) -> np.ndarray:
         return weighted_by_vectors(outputs, probe.weights, probe.reindexing)
     weighted = [o if w is None else np.asarray(o).dot(w) for o, w in zip(outputs, probe.weights)]
     if any(w is not None and w.ndim > 1 for w in probe.weights):
-        return sum(weighted)
+        return np.asarray(sum(weighted))
     result = np.column_stack(weighted)
     return result if probe.reindexing is None else result[..., probe.reindexing]

@@ -12,7 +12,7 @@ is the shape of a group's targets: runs of neighbours relative to the first one,
 from __future__ import annotations
 
 from collections import namedtuple
-from typing import List
+from typing import Any, Dict, List
 
 import numpy as np
 from cotrain.hardware.compiler.program import Program
@@ -231,7 +231,11 @@ class _Fans:
         self.indices, self.index_start = p.indices, p.entry_index_start
         self.pool, self.scale = pool, scale
         self.index_number = builder.index_number
-        self.known, self.spots, self.index_of, self.shapes, self.rows_known = {}, {}, {}, {}, {}
+        self.known: Dict[Any, Any] = {}
+        self.spots: Dict[Any, Any] = {}
+        self.index_of: Dict[Any, Any] = {}
+        self.shapes: Dict[Any, Any] = {}
+        self.rows_known: Dict[Any, Any] = {}
 
     def of(self, axon, atom, lines):
         """Yield (lines, plane, group, rows) for all lines of one source.

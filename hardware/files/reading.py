@@ -236,7 +236,7 @@ def _read_member(archive, info) -> np.ndarray:
         if dtype.hasobject or min(shape, default=0) < 0 or count * dtype.itemsize != held:
             raise ValueError(f"{info.filename} claims {shape} of {dtype}, which are not its {held:,} bytes")
         array = np.empty(count, dtype)
-        left = memoryview(array.view(np.uint8)) if held else memoryview(b"")
+        left = memoryview(array.view(np.uint8).data) if held else memoryview(b"")
         while left:
             n = file.readinto(left[: 2**24])
             if not n:

@@ -14,7 +14,7 @@ import nengo
 import numpy as np
 from cotrain.hardware.builder import arguments, door, passes
 from cotrain.hardware.builder.names import LayerNames
-from cotrain.hardware.errors import InputError, MisfitError
+from cotrain.hardware.errors import CotrainError, InputError, MisfitError
 from cotrain.hardware.placement.graph import Graph, Layer, Link, read_graph
 
 DT_S = 0.001  # Nengo's default step
@@ -82,13 +82,20 @@ class Lowered:
         self._build()
 
     def _build(self) -> None:
-        self._cores: Optional[List[Core]] = None
+        self._cores: List[Core] = []
+        self._failed: Optional[CotrainError] = None
         self._misfits: List[MisfitError] = []
         self._integers = False
         self._shapes: Dict[str, Tuple[tuple, tuple]] = {}
         with self._undisturbed():
             self.model = passes.build_uncut(self.net, self.dt_s, self.remove_passthrough)
-            self.graph: Graph = read_graph(self.model, self.net) if self._look else None
+            self._graph = read_graph(self.model, self.net) if self._look else None
+
+    @property
+    def graph(self) -> Graph:
+        """Its layers and links before they were cut."""
+        assert self._graph is not None, "lowered for its integers alone"
+        return self._graph
 
     def _undisturbed(self) -> Any:
         return passes.undisturbed() if self._look else contextlib.nullcontext()
@@ -117,7 +124,7 @@ class Lowered:
 
     def start_over(self) -> None:
         """Go back to before it was cut: what has been cut is built again."""
-        if self._integers:
+        if self._integers or self._failed is not None:
             self._build()
 
     def become(self, other: Lowered) -> None:
@@ -129,11 +136,18 @@ class Lowered:
     def _lower(self) -> None:
         if self._integers:
             return
-        self._integers = True
+        if self._failed is not None:
+            raise self._failed
         with self._undisturbed():
-            block_map = passes.cut(self.model)
-            layers = self.graph.layers if self._look else [None] * len(block_map)
-            scale_of, cores = {}, []
+            try:
+                block_map = passes.cut(self.model)
+            except CotrainError as error:  # half of it is cut
+                self._failed = error
+                raise
+            self._integers = True
+            layers: List[Any] = self.graph.layers if self._look else [None] * len(block_map)
+            scale_of: Dict[Any, Any] = {}
+            cores: List[Core] = []
             for layer, (uncut, parts) in zip(layers, block_map.items()):
                 if layer is not None:
                     self._shapes[layer.name] = _shape_of(self.model.block_shapes[uncut])
@@ -142,7 +156,7 @@ class Lowered:
                     scale_of[block], misfit = passes.round_block(self.model, block)
                     if misfit is not None:
                         self._misfits.append(misfit)
-                    if layer is not None:
+                    if layer is not None and floats is not None:
                         why = None if misfit is None else misfit.reason
                         cores.append(Core(len(cores), 0, layer, block, floats, np.array(list(members)), why))
             if not self._misfits:

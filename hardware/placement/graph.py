@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Optional
 
 import nengo
 import numpy as np
@@ -18,7 +19,7 @@ class Cut:
 
     shape: tuple
     ensemble_shape: tuple
-    _block_of: np.ndarray = None
+    _block_of: Optional[np.ndarray] = None
 
     @property
     def counts(self):
@@ -52,12 +53,12 @@ class Synapses:
     weights coincide (a kernel of ones) its blocks take less.
     """
 
-    synapse: object  # nengo_loihi.block.Synapse, uncut
-    conv: ConvGeometry = None
-    conn: object = None  # the connection that nengo_loihi made them from (its own copy where spikes enter the chip)
+    synapse: Any  # nengo_loihi.block.Synapse, uncut
+    conv: Optional[ConvGeometry] = None
+    conn: Any = None  # the connection that nengo_loihi made them from (its own copy where spikes enter the chip)
     pop_free: bool = False  # the user has not chosen a pop_type
     dense: bool = False  # every axon reaches every compartment
-    _reach: tuple = None
+    _reach: Optional[tuple] = None
 
     @property
     def reach(self):
@@ -127,8 +128,8 @@ class Layer:
     block: object
     ensemble: nengo.Ensemble = None  # None: decode neurons, which nengo_loihi cuts itself
     network: nengo.Network = None  # whose config speaks for the ensemble
-    shape: tuple = None  # how the compartments lie: (rows, columns, channels) in memory order, or (n,)
-    chosen: tuple = None  # (block shape, ensemble shape) where it is not ours to choose
+    shape: tuple = ()  # how the compartments lie: (rows, columns, channels) in memory order, or (n,)
+    chosen: Optional[tuple] = None  # (block shape, ensemble shape) where it is not ours to choose
     synapses: list = field(default_factory=list)
     links: list = field(default_factory=list)  # outgoing
 

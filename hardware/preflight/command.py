@@ -39,8 +39,7 @@ def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None, 
     """
     from cotrain.hardware.chip.limits import find_board
 
-    board = find_board(board)
-    report = preflight(load_network(target), board, remove_passthrough)
+    report = preflight(load_network(target), find_board(board), remove_passthrough)
     print(report.table())
     if json_path is not None:
         write_json(report, json_path)

@@ -71,8 +71,8 @@ class HostLinks:
         Whether the host part runs for all steps before and after the chip ("precompute").
     """
 
-    host_pre: object
-    host: object
+    host_pre: Any
+    host: Any
     senders: dict
     receivers: list
     probes: dict

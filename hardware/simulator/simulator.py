@@ -296,6 +296,7 @@ class Simulator:
                 if not any(s is not None and node in s.model.params for s in (links.host_pre, links.host)):
                     raise InputError(f"{node}: reaches neither the chip nor a probe; it cannot be given")
             labels = {e: name for e, name in self._lowered.names.host.items() if e.neuron_type.spiking}
+            assert self.emulator is not None
             self._runners[key] = BatchRunner(self.emulator, links, feeds, labels, self.seed, self._sim.random_states)
         return self._runners[key]
 
