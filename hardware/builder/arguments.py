@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import Any, Optional
 
 import numpy as np
 from cotrain.hardware.errors import InputError
@@ -11,7 +12,7 @@ from cotrain.hardware.errors import InputError
 MAX_SEED = 2**32 - 1  # of numpy.random.RandomState
 
 
-def whole_number(name: str, value, low: int, high=None, hint: str = "") -> int:
+def whole_number(name: str, value: Any, low: int, high: Optional[int] = None, hint: str = "") -> int:
     """`value` as int.
 
     Raises
@@ -26,12 +27,12 @@ def whole_number(name: str, value, low: int, high=None, hint: str = "") -> int:
     return int(value)
 
 
-def seed(value) -> int:
+def seed(value: Any) -> int:
     """A seed for NumPy."""
     return whole_number("seed", value, 0, MAX_SEED)
 
 
-def positive_seconds(name: str, value, allow_zero: bool = False) -> float:
+def positive_seconds(name: str, value: Any, allow_zero: bool = False) -> float:
     """`value` as float, finite and above (or at) zero."""
     real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
     if not real or not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
@@ -40,6 +41,6 @@ def positive_seconds(name: str, value, allow_zero: bool = False) -> float:
     return float(value)
 
 
-def step_length(value) -> float:
+def step_length(value: Any) -> float:
     """Length of a step in seconds."""
     return positive_seconds("dt_s", value)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, List, Tuple
+
 import numpy as np
 from cotrain.hardware.builder.convolution import axes_of
 from cotrain.hardware.chip.synapse_memory import COMPARTMENT_BASES
 from nengo.transforms import ConvolutionTranspose
 
 
-def conv2d_loihi_weights(transform):
+def conv2d_loihi_weights(transform: Any) -> Tuple[List[np.ndarray], List[np.ndarray], np.ndarray, np.ndarray]:
     """As `nengo_loihi.conv.conv2d_loihi_weights`.
 
     Only a transposed convolution with padding "same" and an output shape of its own (twice the input, say) comes out as

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 from cotrain.hardware.builder import door
 from cotrain.hardware.chip.synapse_memory import COMPARTMENT_BASES
 
 
-def split_synapse(old_block, old_synapse, new_blocks, validate):
+def split_synapse(old_block: Any, old_synapse: Any, new_blocks: Dict[Any, Any], validate: Any) -> Dict[Any, List[int]]:
     """Cut a synapse group; same arguments and result as `nengo_loihi.builder.split_blocks.split_synapse`."""
     theirs = door.split_blocks
     levels = door.ValidationLevel
@@ -42,7 +42,9 @@ def split_synapse(old_block, old_synapse, new_blocks, validate):
     return new_synapses
 
 
-def split_axon(old_axon, old_axon_idxs, old_atoms, new_synapses):
+def split_axon(
+    old_axon: Any, old_axon_idxs: Any, old_atoms: Any, new_synapses: Optional[Dict[Any, List[int]]]
+) -> List[Any]:
     """Cut an axon; same arguments and result as `nengo_loihi.builder.split_blocks.split_axon`."""
     theirs = door.split_blocks
     old = np.asarray(old_axon_idxs)
@@ -69,7 +71,7 @@ def split_axon(old_axon, old_axon_idxs, old_atoms, new_synapses):
     return axons
 
 
-def set_entries(synapse, weights, rows, compression) -> None:
+def set_entries(synapse: Any, weights: List[np.ndarray], rows: List[np.ndarray], compression: int) -> None:
     """Give a new synapse its weight memory, as ``Synapse._set_weights_indices`` on the same entries would.
 
     Parameters

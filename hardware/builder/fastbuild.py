@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from types import FunctionType
+from typing import Any, Dict, Optional
 
 import nengo
 import numpy as np
@@ -22,7 +23,7 @@ from cotrain.hardware.builder.probes import chip_probe, split_probe
 VERSION = (1, 1)  # of nengo-loihi, whose functions these are held to
 
 
-def fast_model(dt_s: float, label=None):
+def fast_model(dt_s: float, label: Optional[str] = None) -> Any:
     """A new `nengo_loihi.builder.Model` that builds fast."""
     model = door.Model(dt=float(dt_s), label=label)
     if _known():
@@ -31,7 +32,7 @@ def fast_model(dt_s: float, label=None):
     return model
 
 
-def split_model(model):
+def split_model(model: Any) -> Dict[Any, Dict[Any, Any]]:
     """As `nengo_loihi.builder.split_blocks.split_model`."""
     theirs = door.split_blocks
     if not _known():
@@ -122,7 +123,7 @@ def _discretize_model(model) -> None:
         door.discretize_model(model)
 
 
-def discretize_block(block):
+def discretize_block(block: Any) -> float:
     """As `nengo_loihi.builder.discretize.discretize_block`."""
     if not _known():
         return door.discretize_block(block)
@@ -156,7 +157,7 @@ def _flat(arrays):
 # --- validation
 
 
-def validate_model(model) -> None:
+def validate_model(model: Any) -> None:
     """As `nengo_loihi.builder.validate.validate_model`."""
     theirs = door.validate
     if not _known():

@@ -8,15 +8,16 @@ those two mended; `split_probe` cuts it. A probe that nengo-loihi reads rightly 
 from __future__ import annotations
 
 import functools
+from typing import Any, Optional
 
 import numpy as np
 from cotrain.hardware.builder import door
 
 
 @functools.lru_cache(maxsize=None)
-def chip_probe():
+def chip_probe() -> Any:
     """A subclass of `nengo_loihi.probe.LoihiProbe`."""
-    base = door.LoihiProbe
+    base: Any = door.LoihiProbe
 
     class ChipProbe(base):
         """Reads blocks; a vector of weights multiplies value by value, as the diagonal matrix of it would."""
@@ -38,7 +39,7 @@ def chip_probe():
     return ChipProbe
 
 
-def weighted_by_vectors(outputs, weights, reindexing) -> np.ndarray:
+def weighted_by_vectors(outputs: Any, weights: Any, reindexing: Optional[np.ndarray]) -> np.ndarray:
     """(n_steps, size): each block's values (n_steps, n) times its vector (n,), in the probe's order.
 
     The sum with 0 makes of -0.0 what a product with a matrix makes of it.
@@ -48,7 +49,7 @@ def weighted_by_vectors(outputs, weights, reindexing) -> np.ndarray:
     return result if reindexing is None else result[..., reindexing]
 
 
-def split_probe(probe, block_map, synapse_map, validate=None) -> None:
+def split_probe(probe: Any, block_map: Any, synapse_map: Any, validate: Any = None) -> None:
     """As `nengo_loihi.builder.split_blocks.split_probe`, for indices in any order."""
     theirs = door.split_blocks
     (old_block,), (old_weights,), (chosen,) = probe.target, probe.weights, probe.slice

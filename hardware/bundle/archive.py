@@ -108,7 +108,7 @@ def _gunzip(packed: bytes) -> bytes:
 
 def _members(tar: bytes) -> Dict[str, bytes]:
     """Names and bytes of plain files; ValueError for anything else."""
-    found = {}
+    found: Dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
         for item in archive:
             if len(found) >= MEMBERS:
@@ -121,7 +121,8 @@ def _members(tar: bytes) -> Dict[str, bytes]:
                 raise ValueError(f"{_shown(item.name)} is there twice")
             if item.size > len(tar):
                 raise ValueError(f"{_shown(item.name)} claims more bytes than there are")
-            found[item.name] = archive.extractfile(item).read()
+            file = archive.extractfile(item)
+            found[item.name] = b"" if file is None else file.read()
     return found
 
 

@@ -199,7 +199,7 @@ class Board:
         """Nothing stays open between samples."""
 
 
-def energy_probe(sim, n_steps: int):
+def energy_probe(sim: Any, n_steps: int) -> Any:
     """Add NxSDK's energy probe to a simulator that has not been entered yet."""
     from nxsdk.api.enums.api_enums import ProbeParameter
     from nxsdk.graph.monitor.probes import PerformanceProbeCondition

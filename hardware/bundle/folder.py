@@ -37,7 +37,7 @@ def npz_bytes(arrays: Dict[str, np.ndarray]) -> bytes:
     return files.npz_bytes(arrays, level=9)
 
 
-def read_placement(net) -> Dict[str, Any]:
+def read_placement(net: Any) -> Dict[str, Any]:
     """How `hardware.partition` cut a network without subnetworks.
 
     Returns
@@ -57,7 +57,7 @@ def read_placement(net) -> Dict[str, Any]:
     return {"block_shapes": cuts, "pop_types": narrow}
 
 
-def place(net, placement: Dict[str, Any]) -> None:
+def cut_as(net: Any, placement: Dict[str, Any]) -> None:
     """Cut a network as `read_placement` read it."""
     for ensemble in net.all_ensembles:
         if ensemble.label in placement["block_shapes"]:
@@ -161,7 +161,7 @@ class Folder:
             except (ImportError, AttributeError) as error:
                 raise InputError(f"the builder {self.description['builder']} cannot be imported ({error})") from None
         built = builder(self.description["network"], self._npz(PARAMS))
-        place(built.net, self.description["placement"])
+        cut_as(built.net, self.description["placement"])
         return built
 
     def expected(self, index: int) -> Record:

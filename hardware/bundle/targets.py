@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Callable, Dict, Optional
 
 import nengo
 import numpy as np
@@ -32,7 +32,7 @@ class Emulator:
             self.built.net, target="emulator", seed=description["seed"], dt_s=description["dt_s"], threads=1
         )
         self.input_spikes_max = 0
-        self.overflows = {}
+        self.overflows: Dict[str, int] = {}
 
     def run(self, index: int) -> Record:
         """The record of sample `index`."""

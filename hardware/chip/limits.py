@@ -7,6 +7,7 @@ Where sources disagree the strictest value stands, and the comment above it name
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Union
 
 from cotrain.hardware.errors import InputError
 
@@ -87,7 +88,7 @@ POHOIKI = Board("pohoiki", 768, LOIHI1)
 BOARDS = (KAPOHO_BAY, NAHUKU8, NAHUKU32, POHOIKI)
 
 
-def find_board(board) -> Board:
+def find_board(board: Union[Board, str]) -> Board:
     """Return the board that ``board`` names, or ``board`` itself where it is a `Board`.
 
     Raises

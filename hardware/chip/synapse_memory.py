@@ -5,6 +5,8 @@ All from NengoLoihi 1.1.0, block.py (`SynapseConfig`, `Synapse`) and conv.py, wh
 
 from __future__ import annotations
 
+from typing import Union
+
 import numpy as np
 
 INDEX_BITS = np.array([0, 6, 7, 8, 9, 10, 11, 12])  # what an index can be stored in
@@ -16,7 +18,7 @@ MEMORY_UNIT_BITS = 64
 COMPARTMENT_BASES = 256
 
 
-def axon_bits(n_weights: np.ndarray, bits_per_weight: int) -> np.ndarray:
+def axon_bits(n_weights: Union[int, np.ndarray], bits_per_weight: int) -> np.ndarray:
     """Synapse memory of axons with ``n_weights`` weights each (SynapseConfig.bits_per_axon)."""
 
     def rounded(n: np.ndarray) -> np.ndarray:

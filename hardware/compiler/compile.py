@@ -7,6 +7,8 @@ be given.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from cotrain.hardware.builder.names import LayerNames, without_address
 from cotrain.hardware.compiler.program import PROBE_KEYS, Program, ProgramProbe
@@ -44,7 +46,7 @@ def compile_network(net: Network, dt_s: float = DT_S, remove_passthrough: bool =
     return program_from_model(as_lowered(net, dt_s, remove_passthrough, look=False).integers())
 
 
-def program_from_model(model) -> Program:
+def program_from_model(model: Any) -> Program:
     """Copy a built and discretised `nengo_loihi.builder.Model` into a Program."""
     blocks, inputs = list(model.blocks), list(model.inputs)
     names = LayerNames(model)

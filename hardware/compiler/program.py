@@ -139,12 +139,12 @@ class Program:
         """Weights held in synapse memory (shared ones counted once)."""
         return int(self.weights.size)
 
-    def save(self, path) -> None:
+    def save(self, path: files.PathLike) -> None:
         """Write the program to ``path`` (.npz), whole or not at all."""
         files.write_npz(path, _as_npz(self))
 
     @classmethod
-    def load(cls, path) -> Program:
+    def load(cls, path: files.PathLike) -> Program:
         """Read a program and check its digest.
 
         Raises

@@ -12,6 +12,7 @@ from cotrain.hardware.files.reading import (
     read_npz,
 )
 from cotrain.hardware.files.writing import (
+    PathLike,
     cannot_write,
     json_bytes,
     npz_bytes,
@@ -23,7 +24,7 @@ from cotrain.hardware.files.writing import (
 )
 
 __all__ = [
-    "Arrays", "arrays_digest", "cannot_write", "entries", "file_sha256", "json_bytes", "json_digest", "npz_bytes",
-    "one_line", "parse_json", "parse_npz", "read_bytes", "read_json", "read_npz", "sha256", "write_bytes",
+    "Arrays", "PathLike", "arrays_digest", "cannot_write", "entries", "file_sha256", "json_bytes", "json_digest",
+    "npz_bytes", "one_line", "parse_json", "parse_npz", "read_bytes", "read_json", "read_npz", "sha256", "write_bytes",
     "write_json", "write_npz", "write_text", "writing",
 ]  # fmt: skip

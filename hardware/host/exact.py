@@ -8,6 +8,8 @@ weights that were float32 this is nearly always so.
 
 from __future__ import annotations
 
+from typing import Any, Dict
+
 import numpy as np
 from cotrain.hardware.builder.convolution import axes_of
 from cotrain.hardware.emulator.compiled import njit
@@ -47,18 +49,18 @@ class ExactConvolution:
     `add` returns False where exactness is not proven; the caller then uses nengo's own operator.
     """
 
-    def __init__(self, op, weights):
+    def __init__(self, op: Any, weights: np.ndarray) -> None:
         conv = op.conv
         self.weights = np.ascontiguousarray(weights, dtype=np.float64)
         self.supported = isinstance(conv, Convolution) and conv.dimensions == 2 and conv.channels_last
-        self.known = {}
+        self.known: Dict[float, bool] = {}
         if not self.supported:
             return
         rows, columns = axes_of(conv)
         self.rows, self.columns = rows.outputs, columns.outputs
         self.shape = np.array([columns.n_in, conv.input_shape.n_channels, columns.n_out], dtype=np.int64)
 
-    def add(self, x, y) -> bool:
+    def add(self, x: np.ndarray, y: np.ndarray) -> bool:
         """y += convolution of x, if x holds zeros and one other value only; else do nothing and return False."""
         if not self.supported:
             return False

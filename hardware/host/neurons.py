@@ -7,6 +7,8 @@ neurons that need them.
 
 from __future__ import annotations
 
+from typing import Any, Callable, Dict, Optional
+
 import nengo
 import numpy as np
 from cotrain.hardware.builder import door
@@ -16,14 +18,15 @@ from cotrain.hardware.emulator.compiled import njit
 _ELEMENTWISE = (nengo.RectifiedLinear, nengo.LIFRate, nengo.Sigmoid, nengo.Tanh, nengo.RegularSpiking)
 
 
-def neuron_step(op, batch):
+def neuron_step(op: Any, batch: Any) -> Optional[Callable[[], None]]:
     """A function that steps the neurons of a `SimNeurons` operator, or None if its type is not known here."""
-    make = {
+    makers: Dict[type, Callable[..., Callable[[], None]]] = {
         nengo.SpikingRectifiedLinear: _rectified,
         door.LoihiSpikingRectifiedLinear: _loihi_rectified,
         nengo.LIF: _lif,
         door.LoihiLIF: _loihi_lif,
-    }.get(type(op.neurons))
+    }
+    make = makers.get(type(op.neurons))
     state = {name: batch.view(sig) for name, sig in op.state.items()}
     current, output = batch.view(op.J), batch.view(op.output)
     arrays = [current, output, *state.values()]

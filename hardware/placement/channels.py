@@ -8,6 +8,8 @@ stays as it is: the chip reads it in another order.
 
 from __future__ import annotations
 
+from typing import Any, Callable, Dict, List, Tuple
+
 import nengo
 import numpy as np
 from nengo.ensemble import Neurons
@@ -16,7 +18,7 @@ from nengo.transforms import ChannelShape, ConvolutionTranspose
 PER_NEURON = ("gain", "bias", "max_rates", "intercepts")
 
 
-def reorder(net, model):
+def reorder(net: nengo.Network, model: Any) -> Tuple[Dict[nengo.Ensemble, np.ndarray], Callable[[], None]]:
     """Put the channels of ``net``'s convolutions first, wherever the order of the neurons is nobody's business.
 
     An ensemble may be turned where all its connections are convolutions over the whole image or dense ones on the
@@ -35,7 +37,8 @@ def reorder(net, model):
     (dict of {nengo.Ensemble: (n,) ndarray}, callable)
         For every reordered ensemble, the old number of each of its neurons; and a function that undoes everything.
     """
-    orders, undo = {}, []
+    orders: Dict[nengo.Ensemble, np.ndarray] = {}
+    undo: List[Tuple[Any, str, Any]] = []
     for images, convolutions in _components(net, model):
         if not all(_is_free(net, model, ensemble, shape, convolutions) for ensemble, shape in images.items()):
             continue

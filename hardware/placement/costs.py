@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any, List, Tuple
 
 import numpy as np
 from cotrain.hardware.builder.convolution import Axis, axes_of
@@ -25,14 +26,14 @@ class CutAxis:
     _memo: dict = field(default_factory=dict, repr=False)
 
     @property
-    def n_in(self):
+    def n_in(self) -> int:
         return self.axis.n_in
 
     @property
-    def n_out(self):
+    def n_out(self) -> int:
         return self.axis.n_out
 
-    def profiles(self, size):
+    def profiles(self, size: int) -> List[Tuple[int, tuple]]:
         """Kinds of blocks when the outputs are cut every ``size``: [(block length, entries)], without repeats.
 
         An entry is (first output within the block, number of outputs, kernel position of the first) of an input pixel
@@ -55,7 +56,7 @@ class CutAxis:
                 kinds.append(kind)
         return self._memo.setdefault(size, kinds)
 
-    def fan_out(self, source_size, target_size, whole_target):
+    def fan_out(self, source_size: int, target_size: int, whole_target: bool) -> int:
         """Most axons along this axis that one block of ``source_size`` pixels sends, summed over target blocks.
 
         ``whole_target``: the target is one single block, for which nengo_loihi reserves an axon for each pixel, used
@@ -86,20 +87,20 @@ class ConvGeometry:
     channels_last: bool
 
     @property
-    def output_shape(self):
+    def output_shape(self) -> Tuple[int, int, int]:
         spatial = (self.rows.n_out, self.cols.n_out)
         return spatial + (self.n_filters,) if self.channels_last else (self.n_filters,) + spatial
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> Tuple[int, int, int]:
         spatial = (self.rows.n_in, self.cols.n_in)
         return spatial + (self.n_channels,) if self.channels_last else (self.n_channels,) + spatial
 
-    def spatial(self, shape):
+    def spatial(self, shape: tuple) -> tuple:
         """Split a shape into (rows, columns, channels), whatever the order in memory."""
         return shape if self.channels_last else (shape[1], shape[2], shape[0])
 
-    def input_cost(self, shape):
+    def input_cost(self, shape: tuple) -> Tuple[int, int, int]:
         """Worst input axons and synapse bits of a block of ``shape``, and input axons summed over all blocks.
 
         Returns
@@ -155,7 +156,7 @@ class ConvGeometry:
         bits_per_weight = WEIGHT_BITS + index_bits(int((offset * COMPARTMENT_BASES + reach).max()))
         return int(axon_bits(self.n_channels * n_filters * n_r * n_c, bits_per_weight).sum())
 
-    def bases_are_multiples(self, shape, multiple):
+    def bases_are_multiples(self, shape: tuple, multiple: int) -> bool:
         """Whether every block of ``shape`` starts all its axons at a multiple of ``multiple`` compartments."""
         h, w, c = self.spatial(shape)
         n_filter_blocks = -(-self.n_filters // c)
@@ -173,7 +174,7 @@ class ConvGeometry:
         return True
 
 
-def conv_geometry(transform):
+def conv_geometry(transform: Any) -> ConvGeometry:
     """Return the `ConvGeometry` of a nengo.Convolution or ConvolutionTranspose with two spatial dimensions."""
     rows, columns = axes_of(transform)
     return ConvGeometry(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import nengo
 import numpy as np
@@ -22,21 +22,21 @@ class Cut:
     _block_of: Optional[np.ndarray] = None
 
     @property
-    def counts(self):
+    def counts(self) -> Tuple[int, ...]:
         """Number of blocks along each dimension."""
         return tuple(-(-n // b) for n, b in zip(self.ensemble_shape, self.shape))
 
     @property
-    def n_blocks(self):
+    def n_blocks(self) -> int:
         return int(np.prod(self.counts))
 
     @property
-    def block_size(self):
+    def block_size(self) -> int:
         """Compartments of the largest block."""
         return int(np.prod(np.minimum(self.shape, self.ensemble_shape)))
 
     @property
-    def block_of(self):
+    def block_of(self) -> np.ndarray:
         """(n,) block that each compartment falls into."""
         if self._block_of is None:
             along = [np.arange(n) // b for n, b in zip(self.ensemble_shape, self.shape)]
@@ -61,7 +61,7 @@ class Synapses:
     _reach: Optional[tuple] = None
 
     @property
-    def reach(self):
+    def reach(self) -> Tuple[np.ndarray, np.ndarray]:
         """(axon, compartment) of every connection, as two arrays."""
         if self._reach is None:
             synapse, axons, targets = self.synapse, [], []
@@ -74,7 +74,7 @@ class Synapses:
             self._reach = np.concatenate(axons or none), np.concatenate(targets or none)
         return self._reach
 
-    def input_cost(self, cut):
+    def input_cost(self, cut: Cut) -> Tuple[int, int, int]:
         """Worst input axons and synapse bits of a block of ``cut``, and input axons summed over all blocks."""
         if self.conv is not None and cut.ensemble_shape == self.conv.output_shape:
             return self.conv.input_cost(cut.shape)
@@ -99,7 +99,7 @@ class Synapses:
         bits = np.bincount(owner, axon_bits(counts, bits_per_weight), cut.n_blocks)
         return axons, int(bits.max()), total
 
-    def fan_out(self, cut):
+    def fan_out(self, cut: Cut) -> np.ndarray:
         """(n_axons,) number of blocks of ``cut`` that each axon reaches."""
         if cut.n_blocks == 1 or self.dense:
             return np.full(self.synapse.n_axons, cut.n_blocks)
@@ -130,18 +130,18 @@ class Layer:
     network: nengo.Network = None  # whose config speaks for the ensemble
     shape: tuple = ()  # how the compartments lie: (rows, columns, channels) in memory order, or (n,)
     chosen: Optional[tuple] = None  # (block shape, ensemble shape) where it is not ours to choose
-    synapses: list = field(default_factory=list)
-    links: list = field(default_factory=list)  # outgoing
+    synapses: List[Synapses] = field(default_factory=list)
+    links: List[Link] = field(default_factory=list)  # outgoing
 
 
 @dataclass(eq=False)
 class Graph:
     """All layers on the chip, in the order in which nengo_loihi has them."""
 
-    layers: list
+    layers: List[Layer]
     model: object  # nengo_loihi.builder.Model, uncut
     inputs: list  # (SpikeInput, compartment_map, Synapses, layer index)
-    owner_of: dict  # the network whose config speaks for an ensemble or connection
+    owner_of: Dict[Any, nengo.Network]  # the network whose config speaks for an ensemble or connection
 
 
 def _is_set(config, obj, name):
@@ -150,11 +150,13 @@ def _is_set(config, obj, name):
     return config[obj] in kind.get_param(name) or name in kind.default_params
 
 
-def read_graph(model, net):
+def read_graph(model: Any, net: nengo.Network) -> Graph:
     """The `Graph` of an uncut model that `hardware.builder.passes.build_uncut` made of ``net``."""
     owners, names = passes.owners(net), LayerNames(model)
     maker = {p["weights"]: obj for obj, p in model.objs.items() if isinstance(obj, nengo.Connection) and "weights" in p}
-    layers, index, targets = [], {}, {}
+    layers: List[Layer] = []
+    index: Dict[Any, int] = {}
+    targets: Dict[Any, Tuple[int, Synapses, int]] = {}
     for block in model.blocks:
         ensemble = names.ensemble(block)
         index[block] = len(layers)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
-from cotrain.hardware.chip.limits import LOIHI1, NAHUKU32, Board, find_board
+from cotrain.hardware.chip.limits import LOIHI1, NAHUKU32, Board, ChipLimits, find_board
 from cotrain.hardware.chip.synapse_memory import axon_bits
 from cotrain.hardware.errors import InputError, MisfitError
 from cotrain.hardware.placement.channels import reorder
 from cotrain.hardware.placement.cores import DT_S, Network, as_lowered
+from cotrain.hardware.placement.graph import Cut, Layer
 from cotrain.hardware.placement.search import Search, candidates
 
 PREFERENCES = ("cores", "precision")
@@ -73,7 +74,7 @@ class Placement:
         return "\n".join(lines)
 
 
-def lower_bound(layer, chip) -> int:
+def lower_bound(layer: Layer, chip: ChipLimits) -> int:
     """Fewest blocks that ``layer`` can be cut into, whatever the other layers do."""
     blocks = -(-layer.n // chip.compartments)
     dense = [group for group in layer.synapses if group.dense]
@@ -96,7 +97,7 @@ class WeightNoise:
     (NengoLoihi builder/discretize.py). Evenly spread rounding errors of a step s have the power s**2 / 12.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer: Layer) -> None:
         self.peak = np.zeros(layer.n)  # of the weights onto each compartment
         self.count = np.zeros(layer.n)
         self.power = 0.0
@@ -106,7 +107,7 @@ class WeightNoise:
             self.count += count
             self.power += float(square.sum())
 
-    def __call__(self, cut) -> float:
+    def __call__(self, cut: Cut) -> float:
         if self.power == 0:
             return 0.0
         largest = np.zeros(cut.n_blocks)

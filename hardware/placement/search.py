@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import List, Tuple, Union
 
 import numpy as np
-from cotrain.hardware.placement.graph import Cut
+from cotrain.hardware.chip.limits import ChipLimits
+from cotrain.hardware.placement.graph import Cut, Graph, Layer, Link
 
 MAX_STATES = 4000
 
@@ -29,7 +31,7 @@ class Candidate:
     noise: float = 0.0  # rounding error of the weights, relative to their power
 
     @property
-    def cores(self):
+    def cores(self) -> int:
         return self.cut.n_blocks
 
 
@@ -40,7 +42,7 @@ def _sizes(n, multiple=1):
     return sorted(sizes)
 
 
-def problems(layer, cut, candidate, chip):
+def problems(layer: Layer, cut: Cut, candidate: Candidate, chip: ChipLimits) -> List[Tuple[str, int, int]]:
     """What stops ``cut`` whatever the other layers do: [(resource, used, allowed)]."""
     used = {
         "compartments": (cut.block_size, chip.compartments),
@@ -59,7 +61,7 @@ def problems(layer, cut, candidate, chip):
     return found
 
 
-def evaluate(layer, cut, chip):
+def evaluate(layer: Layer, cut: Cut, chip: ChipLimits) -> Candidate:
     """Return the `Candidate` of ``layer`` for ``cut``."""
     costs = [group.input_cost(cut) for group in layer.synapses]
     in_axons, bits, traffic = (sum(c[k] for c in costs) for k in range(3))
@@ -74,7 +76,9 @@ def evaluate(layer, cut, chip):
     return Candidate(cut, in_axons, bits, traffic, pop16)
 
 
-def candidates(layer, chip, spread=3.0):
+def candidates(
+    layer: Layer, chip: ChipLimits, spread: float = 3.0
+) -> Tuple[List[Candidate], List[Tuple[str, int, int]]]:
     """All cuts of ``layer`` that satisfy the limits of its own blocks, fewest blocks first.
 
     ``spread`` drops those with more than ``spread`` times the fewest blocks (plus 8). A cut that the user or
@@ -91,7 +95,8 @@ def candidates(layer, chip, spread=3.0):
     multiples = [4 if len(layer.shape) == 3 else 1] * len(layer.shape)
     shapes = itertools.product(*(_sizes(n, m) for n, m in zip(layer.shape, multiples)))
     cuts = sorted((Cut(s, layer.shape) for s in shapes), key=lambda c: (c.n_blocks, c.shape))
-    found, stopped = [], [("compartments", cuts[-1].block_size, chip.compartments)]
+    found: List[Candidate] = []
+    stopped = [("compartments", cuts[-1].block_size, chip.compartments)]
     for cut in cuts:
         if cut.block_size > chip.compartments:
             continue
@@ -104,7 +109,7 @@ def candidates(layer, chip, spread=3.0):
     return found, [] if found else stopped
 
 
-def axon_table(link, sources, targets, pop16):
+def axon_table(link: Link, sources: List[Candidate], targets: List[Candidate], pop16: bool) -> np.ndarray:
     """(n_sources, n_targets) output axon slots of the worst source block, for every pair of cuts.
 
     ``pop16``: let the axons be pop16 where the target's cut allows it and the user has not chosen.
@@ -188,7 +193,7 @@ class _State:
 class Search:
     """Candidates and axon tables of a graph, and the search over them."""
 
-    def __init__(self, graph, choices, chip, pop16=True):
+    def __init__(self, graph: Graph, choices: List[List[Candidate]], chip: ChipLimits, pop16: bool = True) -> None:
         self.graph, self.choices, self.chip = graph, choices, chip
         self.tables = {}
         for layer in graph.layers:
@@ -220,7 +225,7 @@ class Search:
                 visit(i)
         return order
 
-    def run(self, cost):
+    def run(self, cost: List[np.ndarray]) -> Union[List[int], int]:
         """Settle all layers at the least total cost.
 
         Parameters

@@ -126,7 +126,7 @@ def error_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def write_json(report, path) -> None:
+def write_json(report: Report, path: files.PathLike) -> None:
     """Write a `Report` as JSON, whole or not at all.
 
     Raises

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, List
+
 import numpy as np
 from cotrain.hardware.preflight.report import Finding
 
@@ -10,7 +12,7 @@ ROUNDED_TO_ZERO = 0.01
 SATURATED = 0.001
 
 
-def weights_rounded_to_zero(case):
+def weights_rounded_to_zero(case: Any) -> List[Finding]:
     """Weights that vanish, because one far larger weight in the same block sets the scale."""
     found = []
     for layer in case.placed.graph.layers:
@@ -29,7 +31,7 @@ def weights_rounded_to_zero(case):
     return found
 
 
-def lost_weight_bits(case):
+def lost_weight_bits(case: Any) -> List[Finding]:
     """Weights that keep fewer than 8 bits, because a threshold or bias is large against them."""
     found = []
     for layer in case.placed.graph.layers:
@@ -45,7 +47,7 @@ def lost_weight_bits(case):
     return found
 
 
-def biases_saturate(case):
+def biases_saturate(case: Any) -> List[Finding]:
     """Neurons that fire at every step that they can from their bias alone."""
     found = []
     for layer in case.placed.graph.layers:
@@ -57,7 +59,7 @@ def biases_saturate(case):
     return found
 
 
-def mixed_axons(case):
+def mixed_axons(case: Any) -> List[Finding]:
     """Cores whose neurons send discrete and population spikes; NxSDK's axon compiler is limited there (#242)."""
     found = []
     for layer in case.placed.graph.layers:
@@ -68,7 +70,7 @@ def mixed_axons(case):
     return found
 
 
-def registers_overflow(case):
+def registers_overflow(case: Any) -> List[Finding]:
     """Registers that wrapped in emulation."""
     overflows = getattr(case.stats, "overflows", None) or {}
     return [
@@ -83,7 +85,7 @@ def registers_overflow(case):
     ]
 
 
-def neurons_saturate(case):
+def neurons_saturate(case: Any) -> List[Finding]:
     """Neurons that fired at every step that they could in emulation."""
     spikes = getattr(case.stats, "neuron_spikes", None) or {}
     found = []
@@ -101,7 +103,7 @@ def neurons_saturate(case):
     return found
 
 
-def more_chips_than_default(case):
+def more_chips_than_default(case: Any) -> List[Finding]:
     """nengo_loihi takes two chips unless told otherwise."""
     n = case.placed.n_chips
     if n <= 2:

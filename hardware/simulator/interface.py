@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
+from typing import Any, Dict, Optional
 
 import numpy as np
 from cotrain.hardware.builder import door
@@ -32,14 +33,14 @@ class FastInterface:
 
     strict = False  # as in EmulatorInterface: overflow is an error, not a warning
 
-    def __init__(self, model, seed=None, emulator=None):
+    def __init__(self, model: Any, seed: Optional[int] = None, emulator: Optional[Emulator] = None) -> None:
         self.closed = True
         self.seed = np.random.randint(2**31 - 1) if seed is None else seed
         self.rng = np.random.RandomState(self.seed)
         self.emulator = Emulator(program_from_model(model)) if emulator is None else emulator
         self.inputs = list(model.inputs)
         self.probes = list(model.probes)
-        self.outputs = {probe: [] for probe in self.probes}
+        self.outputs: Dict[Any, list] = {probe: [] for probe in self.probes}
         self.filter = door.ProbeFilter(dt=model.dt)
         self.dt = model.dt
         self.scratch = self.emulator.new_scratch()
@@ -47,7 +48,7 @@ class FastInterface:
         n_layers = self.emulator.n_layers
         self.n_spikes, self.n_synops = np.zeros(n_layers, np.int64), np.zeros(n_layers, np.int64)
         self.overflows = np.zeros((n_layers, 3), np.int64)
-        self.input_spikes = defaultdict(int)  # step → spikes that entered the chip
+        self.input_spikes: Dict[int, int] = defaultdict(int)  # step → spikes that entered the chip
         self.t = 0
         self.closed = False
 
@@ -57,22 +58,22 @@ class FastInterface:
     def __exit__(self, exc_type, exc_value, traceback):
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         self.closed = True
 
-    def clear_probes(self):
+    def clear_probes(self) -> None:
         """Nothing to do: `collect_probe_output` clears what it returns."""
 
-    def host2chip(self, spikes, errors):
+    def host2chip(self, spikes: Any, errors: Any) -> None:
         if errors:
             raise SimulationError("on-chip learning is not in the emulator")
         for spike_input, t, spike_idxs in spikes:
             spike_input.add_spikes(t, spike_idxs)
 
-    def step(self):
+    def step(self) -> None:
         self.run_steps(1)
 
-    def run_steps(self, steps):
+    def run_steps(self, steps: int) -> None:
         start, lines = self._take_input(steps)
         noise = self.emulator.noise(self.rng, steps)
         r = self.emulator.run_one(self.scratch, start, lines, steps, noise, self.counts, resume=self.t > 0)
@@ -112,11 +113,11 @@ class FastInterface:
         runs.clear()
         return outputs
 
-    def collect_probe_output(self, probe):
+    def collect_probe_output(self, probe: Any) -> np.ndarray:
         """Collect and clear output from a particular probe."""
         return self.filter(probe, probe.weight_outputs(self._outputs(probe)))
 
-    def chip2host(self, probes_receivers):
+    def chip2host(self, probes_receivers: Any) -> None:
         """Send what the probes read since the last call to the host's receiving nodes.
 
         A value of step t is received for step t + 1 (``ProbeState.send``).

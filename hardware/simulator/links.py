@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import numpy as np
 from cotrain.hardware.builder import door
@@ -79,7 +79,7 @@ class HostLinks:
     scheduled: bool
 
 
-def host_links(sim) -> HostLinks:
+def host_links(sim: Any) -> HostLinks:
     """Read a `nengo_loihi.Simulator`."""
     model = sim.model
     inputs = list(model.inputs)
@@ -104,11 +104,11 @@ def host_links(sim) -> HostLinks:
     )
 
 
-def reference_interface(sim, seed):
+def reference_interface(sim: Any, seed: int) -> Any:
     """A new emulator of nengo-loihi's own for a built simulator."""
     return door.EmulatorInterface(sim.model, seed=seed)
 
 
-def learned_weights(model):
+def learned_weights(model: Any) -> List[np.ndarray]:
     """The arrays that on-chip learning changes."""
     return [w for block in model.blocks for s in block.synapses if s.learning for w in s.weights]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from typing import Any
 
 import numpy as np
 from cotrain.hardware.builder import door
@@ -23,9 +24,9 @@ def sampled(steps: np.ndarray, sample_every, dt_s: float) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=None)
-def recording_simulator():
+def recording_simulator() -> Any:
     """A subclass of `nengo_loihi.Simulator` whose probes on the chip know ``sample_every``."""
-    base = door.ReferenceSimulator
+    base: Any = door.ReferenceSimulator
 
     class RecordedData(door.SimulationData):
         def __getitem__(self, key):

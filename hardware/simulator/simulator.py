@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 import nengo
 import numpy as np
@@ -134,11 +134,11 @@ class Simulator:
         self.closed = True
 
     @property
-    def data(self):
+    def data(self) -> Any:
         return self._sim.data
 
     @property
-    def model(self):
+    def model(self) -> Any:
         """The built `nengo_loihi.builder.Model`."""
         return self._sim.model
 
