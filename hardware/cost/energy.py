@@ -79,7 +79,7 @@ def x86_power(counts: Counts, chips: Range) -> Range:
     ratio = Range(0.5, 0.0, 1.0) if counts.x86_active_ratio is None else exactly(counts.x86_active_ratio)
     clock, active = _range(X86_CORES.clock_w), _range(X86_CORES.active_w)
     if counts.x86_in_use is not None:
-        with_one = Range(*(min(n, float(counts.x86_in_use)) for n in (chips.value, chips.low, chips.high)))
+        with_one = Range(*(min(n, float(counts.x86_in_use)) for n in (chips.middle, chips.low, chips.high)))
         return clock * with_one + active * ratio * counts.x86_in_use
     one_a_chip = (clock + active * ratio) * chips
     return Range(one_a_chip.value, 0.0, X86_CORES.awake_w.high * chips.high)

@@ -115,10 +115,10 @@ def _cores(counts: Counts) -> Tuple[List[Range], Range, Range]:
     else:
         in_use = total(each)
         high = max(in_use.low, min(in_use.high + max(FURTHER_CORES * in_use.low, CORES_PER_TILE), room))
-        in_use = Range(min(in_use.value, high), in_use.low, high)
+        in_use = Range(min(in_use.middle, high), in_use.low, high)
     if counts.chips is not None:
         return each, in_use, exactly(counts.chips)
-    value, low, high = (float(-(-n // LOIHI1.cores_per_chip)) for n in (in_use.value, in_use.low, in_use.high))
+    value, low, high = (float(-(-n // LOIHI1.cores_per_chip)) for n in (in_use.middle, in_use.low, in_use.high))
     low = max(low, math.ceil((counts.x86_in_use or 0) / X86_PER_CHIP))
     return each, in_use, Range(max(value, low), low, max(high, low) * CHIPS_FACTOR)
 
