@@ -17,11 +17,11 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test data train finetune quantize deploy-emulator report submission bench silicon fuzz peer-tests lint
+.PHONY: help setup demo test data train finetune quantize deploy-emulator report submission bench silicon fuzz peer-tests lint docs
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
-	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission bench silicon fuzz peer-tests lint"
+	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission bench silicon fuzz peer-tests lint docs"
 
 setup:
 	@tools/make_venv.sh
@@ -56,6 +56,14 @@ fuzz: setup
 peer-tests: setup
 	@.venv/bin/python tests/peer/nengo_dl_suite.py $(ARGS); nengo_dl=$$?; \
 	.venv/bin/python tests/peer/nengo_loihi_suite.py $(ARGS) && exit $$nengo_dl
+
+docs: setup
+	@mkdir -p build/docs-source/cotrain
+	@ln -sfn ../../../hardware build/docs-source/cotrain/hardware
+	@ln -sfn ../../../pipeline build/docs-source/cotrain/pipeline
+	@.venv/bin/python docs/pictures.py
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet
+	@echo "docs: build/docs/index.html"
 
 lint: setup
 	@.venv/bin/ruff check .
