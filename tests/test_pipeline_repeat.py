@@ -63,7 +63,7 @@ def test_seeds_differ_and_the_split_does_not(runs):
 def test_what_is_done_is_not_done_again(runs, capsys):
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.*") if path.name != "seeds.json"}
     assert main(["repeat", NAME, "--seeds", "2", *FEW, "--runs", str(runs), *TINY]) == 0
-    assert capsys.readouterr().out.count("up to date") == 2 * 4  # quantize, too
+    assert capsys.readouterr().out.count("up to date") == 2 * 3
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -81,6 +81,23 @@ def test_the_report_shows_the_seeds_of_its_settings_only(runs, tmp_path):
     artifacts.write_json(tmp_path / "runs" / NAME / "seeds" / "seeds.json", summary)
     assert main(["report", NAME, *where]) == 0, "no --force: the seeds have changed"
     assert artifacts.read_json(report / "report.json")["seeds"] == {}
+
+
+def test_two_workers_score_what_one_process_scores(runs, tmp_path, monkeypatch):
+    from cotrain.pipeline.evaluation import shards
+
+    monkeypatch.setattr(shards, "SAMPLES", 3)  # some shards a row
+    found = []
+    for workers in ("1", "2"):
+        path = tmp_path / f"{workers}.json"
+        arguments = ["evaluate", NAME, "--params", "run", "--runs", str(runs), "--json", str(path), *TINY]
+        assert main([*arguments, "--workers", workers]) == 0
+        metrics = artifacts.read_json(path)
+        for row in [metrics, *metrics["rows"]]:
+            del row["seconds"]
+        found.append(metrics)
+    assert found[0]["n_samples"] > 6
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

@@ -28,15 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the package's parameters, or those of your run (default: pretrained)",
     )  # fmt: skip
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="first N samples (default: all)")
+    options.add_workers(parser)
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the scores go")
 
 
 def run(arguments: argparse.Namespace) -> int:
     name = arguments.experiment
-    score(
-        options.load(arguments, name), arguments.data, arguments.runs, arguments.split, arguments.models,
-        arguments.params, arguments.limit, arguments.json, asked=options.asked(arguments, name),
-    )  # fmt: skip
+    experiment = options.load(arguments, name)
+    with options.spread(arguments):
+        score(
+            experiment, arguments.data, arguments.runs, arguments.split, arguments.models, arguments.params,
+            arguments.limit, arguments.json, asked=options.asked(arguments, name),
+        )  # fmt: skip
     return 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -55,6 +56,27 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """Where results lie."""
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help="run folders (default: runs)")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Who does the work."""
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, or jobs of slurm (default: 1)")
+    parser.add_argument(
+        "--cluster", default="", metavar="ADDRESS|slurm", help="tcp://HOST:PORT of a Dask scheduler, or slurm"
+    )
+
+
+@contextmanager
+def spread(arguments: argparse.Namespace) -> Iterator[None]:
+    """Have comparisons in here scored by the workers that are asked for; by this process alone where none are."""
+    if arguments.workers == 1 and not arguments.cluster:
+        yield
+        return
+    from cotrain.pipeline.evaluation import shards
+    from cotrain.pipeline.sweeps.workers import pool
+
+    with pool(arguments.workers, arguments.cluster) as workers, shards.spread(workers, max(arguments.workers, 2)):
+        yield
 
 
 def add_models(parser: argparse.ArgumentParser, help: str) -> None:

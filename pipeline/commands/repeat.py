@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cotrain.pipeline.experiment import Experiment, shared_settings
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.asked import Asked
 from cotrain.pipeline.stages import runner
+from cotrain.pipeline.sweeps.workers import Pool, pool
 
 SCHEMA = 1
 STAGES = ("train", "finetune", "deploy")
@@ -26,20 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=int, default=3, metavar="N", help="how many, the experiment's own first (default: 3)"
     )
     options.add_models(parser, "comma-separated rows of the further seeds (default: all)")
+    options.add_workers(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     name = arguments.experiment
     experiment = options.load(arguments, name)
-    repeat(
-        experiment,
-        arguments.runs,
-        arguments.data,
-        arguments.seeds,
-        arguments.models,
-        asked=options.asked(arguments, name),
-    )
+    asked = options.asked(arguments, name)
+    with pool(arguments.workers, arguments.cluster) if _shared(arguments) else nullcontext(Pool()) as workers:
+        repeat(
+            experiment, arguments.runs, arguments.data, arguments.seeds, arguments.models, asked=asked, workers=workers
+        )
     return 0
+
+
+def _shared(arguments: argparse.Namespace) -> bool:
+    return arguments.workers != 1 or bool(arguments.cluster)
 
 
 def repeat(
@@ -50,6 +54,7 @@ def repeat(
     models: tuple[str, ...] | None = None,
     say: Callable[[str], None] = print,
     asked: Asked | None = None,
+    workers: Pool | None = None,
 ) -> dict[str, Any]:
     """Train, fine-tune and deploy with the seeds ``experiment.seed``, ``experiment.seed + 1``, ...
 
@@ -63,6 +68,8 @@ def repeat(
         2 or more.
     models : tuple of str, optional
         Rows of the further seeds; the experiment's by default.
+    workers : Pool, optional
+        Who runs the seeds; this process by default.
 
     Returns
     -------
@@ -86,14 +93,19 @@ def repeat(
         dataclasses.replace(experiment, seed=seed, deploy=further if i else experiment.deploy)
         for i, seed in enumerate(seeds)
     ]
-    found = []
-    for i, one in enumerate(each):
-        where = artifacts.seed_runs(runs, experiment.name, one.seed) if i else runs
-        say(f"seed {one.seed} ({i + 1} of {n_seeds})")
-        for stage in STAGES:
-            there = dataclasses.replace(asked, runs=where) if asked else None
-            runner.run(stage, one, where, data, say=say, asked=there)
-        found.append(artifacts.read_json(artifacts.stage_folder(where, experiment.name, "deploy") / artifacts.METRICS))
+    places = [artifacts.seed_runs(runs, experiment.name, one.seed) if i else runs for i, one in enumerate(each)]
+    tasks = [
+        {"experiment": one, "runs": where.resolve(), "data": data.resolve(),
+         "asked": dataclasses.replace(asked, runs=where) if asked else None}
+        for one, where in zip(each, places, strict=True)
+    ]  # fmt: skip
+    say(f"seeds {', '.join(map(str, seeds))}")
+    for i, error in (workers or Pool()).map(run_seed, tasks):
+        if isinstance(error, Exception):
+            raise error
+        say(f"seed {seeds[i]} is done")
+    deployed = [artifacts.stage_folder(where, experiment.name, "deploy") for where in places]
+    found = [artifacts.read_json(folder / artifacts.METRICS) for folder in deployed]
     summary = summarise(experiment, found)
     artifacts.write_json(artifacts.seeds_file(runs, experiment.name), summary)
     for row in summary["rows"]:
@@ -102,6 +114,12 @@ def repeat(
         say(f"  {row['model']:<16} {row['mean']:.4f} [{low:.4f}, {high:.4f}]  {values}")
     say(f"repeat {experiment.name}: wrote {artifacts.seeds_file(runs, experiment.name)}")
     return summary
+
+
+def run_seed(task: dict[str, Any]) -> None:
+    """The stages of one seed. Runs in a worker, too."""
+    for stage in STAGES:
+        runner.run(stage, task["experiment"], task["runs"], task["data"], asked=task["asked"])
 
 
 def summarise(experiment: Experiment, found: list[dict[str, Any]]) -> dict[str, Any]:

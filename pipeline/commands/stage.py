@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from cotrain.pipeline.commands import options
 
@@ -13,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="run even if the result is up to date, and replace one of other settings"
     )
     if parser.get_default("verb") == "deploy":
+        options.add_workers(parser)
         parser.add_argument("--limit", type=int, metavar="N", help="first N test samples (deploy.limit)")
         parser.add_argument(
             "--target", choices=("emulator", "reference"), help="the fast emulator, or nengo-loihi's (deploy.target)"
@@ -25,11 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = [options.load(arguments, name, more) for name in arguments.experiment]  # refuse all before running any
     from cotrain.pipeline.stages import runner
 
-    for name, experiment in zip(arguments.experiment, loaded, strict=True):
-        runner.run(
-            arguments.verb, experiment, arguments.runs, arguments.data, arguments.force,
-            asked=options.asked(arguments, name),
-        )  # fmt: skip
+    with options.spread(arguments) if arguments.verb == "deploy" else nullcontext():
+        for name, experiment in zip(arguments.experiment, loaded, strict=True):
+            runner.run(
+                arguments.verb, experiment, arguments.runs, arguments.data, arguments.force,
+                asked=options.asked(arguments, name),
+            )  # fmt: skip
     if arguments.verb == "report" and len(loaded) > 1:
         from cotrain.pipeline.report import write_comparison
 

@@ -14,10 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sweep", type=Path, metavar="SWEEP.toml", help="base, trials, space and objectives")
     options.add_runs(parser)
     options.add_data(parser)
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, or jobs of slurm (default: 1)")
-    parser.add_argument(
-        "--cluster", default="", metavar="ADDRESS|slurm", help="tcp://HOST:PORT of a Dask scheduler, or slurm"
-    )
+    options.add_workers(parser)
     parser.add_argument("--force", action="store_true", help="delete the trials of another sweep of this name")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the table goes as well")
 

@@ -10,7 +10,7 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline.datasets import Dataset
-from cotrain.pipeline.evaluation import models
+from cotrain.pipeline.evaluation import models, shards
 from cotrain.pipeline.evaluation.kept import Kept
 from cotrain.pipeline.evaluation.rows import MODELS
 from cotrain.pipeline.evaluation.tally import Tally, agreement, skipped
@@ -163,9 +163,18 @@ class _Runner:
             self.say(f"  {model}: going on after {n_done} of {n_samples} samples")
         if n_done == n_samples:
             return tallies, facts["extra"], facts["seconds"]
-        before = facts["seconds"]
+        before, params = facts["seconds"], self.params[self._kind(model)]
+        if shards.active() and not n_done:
+            with Progress(f"{model} on {n_samples} samples", n_samples) as progress:
+                extra = shards.run(self.experiment, self.spec, params, model, tallies, progress)
+            facts = {"extra": extra, "seconds": time.perf_counter() - started}
+            if self.kept:
+                self.kept.save(model, tallies, facts)
+            return tallies, extra, facts["seconds"]
         with (
-            self._open(model, facts["extra"]) as opened,
+            models.open_model(
+                self.experiment, self.spec, self.params[self._kind(model)], model, facts["extra"]
+            ) as opened,
             Progress(f"{model} on {n_samples} samples", n_samples, done=n_done) as progress,
         ):
             for tally in tallies:
@@ -176,12 +185,6 @@ class _Runner:
                     if self.kept:
                         self.kept.save(model, tallies, facts)
         return tallies, facts["extra"], facts["seconds"]
-
-    def _open(self, model: str, extra: dict[str, Any]):
-        params = self.params[self._kind(model)]
-        if model.startswith("loihi-"):
-            return models.LoihiModel(self.experiment, self.spec, params, self.experiment.deploy.target, extra)
-        return models.NengoDLModel(self.experiment, self.spec, params, "ann" if model == "ann" else "hybrid")
 
 
 def _line(row: dict[str, Any], metric: str) -> str:

@@ -214,6 +214,13 @@ class LoihiModel:
         self.input_spikes_max = max(self.input_spikes_max, int(stats.input_spikes_max))
 
 
+def open_model(experiment: Experiment, spec: NetworkSpec, params: Params, model: str, extra: dict | None = None):
+    """The network of a row of the comparison, to be run on images; `extra` is what the row told before."""
+    if model.startswith("loihi-"):
+        return LoihiModel(experiment, spec, params, experiment.deploy.target, extra)
+    return NengoDLModel(experiment, spec, params, "ann" if model == "ann" else "hybrid")
+
+
 def raster(experiment: Experiment, spec: NetworkSpec, params: Params, image: np.ndarray) -> dict[str, np.ndarray]:
     """The spikes of one inference on the emulator.
 

@@ -1,7 +1,7 @@
 """A comparison in shards: each worker scores some samples of a row, and the row is put together from them.
 
-The result is that of one process, bit for bit: a sample's figures hang on no other sample, predictions are joined in the
-order of the samples, and spikes are whole numbers.
+The result is that of one process, bit for bit: a sample's figures hang on no other sample, predictions are joined in
+the order of the samples, and spikes are whole numbers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run(experiment, spec, params, model: str, tallies: list[Tally], progress) ->
             indices = np.arange(first, min(first + size, n))
             tasks.append({
                 "experiment": experiment, "spec": spec, "params": params, "model": model,
-                "dataset": tally.dataset.at(indices), "n_steps": tally.n_steps,
+                "dataset": tally.dataset.select(indices), "n_steps": tally.n_steps,
             })  # fmt: skip
             places.append((k, first))
     states: list[dict[int, dict[str, np.ndarray]]] = [{} for _ in tallies]
