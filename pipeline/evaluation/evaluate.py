@@ -172,9 +172,7 @@ class _Runner:
                 self.kept.save(model, tallies, facts)
             return tallies, extra, facts["seconds"]
         with (
-            models.open_model(
-                self.experiment, self.spec, self.params[self._kind(model)], model, facts["extra"]
-            ) as opened,
+            models.open_model(self.experiment, self.spec, params, model, facts["extra"]) as opened,
             Progress(f"{model} on {n_samples} samples", n_samples, done=n_done) as progress,
         ):
             for tally in tallies:
