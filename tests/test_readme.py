@@ -77,7 +77,6 @@ def test_python_blocks_run_without_a_warning(block, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert result.returncode == 0 and result.stderr == "", result.stderr
     for promised in re.findall(r"#\s+(\(\d.*\))$", block, re.M):
