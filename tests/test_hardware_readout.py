@@ -149,3 +149,73 @@ def test_compiled_vectors_survive_a_file(tmp_path):
     program = hardware.compile_network(net)
     program.save(tmp_path / "p.npz")
     assert hardware.Program.load(tmp_path / "p.npz").digest == program.digest
+
+
+@pytest.mark.parametrize("end", ["from the chip", "into the chip", "probe", "to a convolution"])
+@pytest.mark.parametrize(
+    "index",
+    [[0, 1, 5], np.array([5, 1, 0]), np.isin(np.arange(144), [0, 1, 5]), slice(9, 0, -4), -1, np.arange(143, 79, -1)],
+)
+def test_parts_of_images_by_any_index(index, end):
+    """Placed anew, a network with parts of images gives the same numbers, or is refused as a part."""
+
+    def make():
+        with nengo.Network(seed=0) as net:
+            nengo_loihi.add_params(net)
+            net.u = nengo.Node(np.linspace(0, 1, 64))
+            kinds = {"gain": nengo.dists.Choice([100]), "bias": nengo.dists.Choice([5])}
+            a, b, c = (nengo.Ensemble(n, 1, neuron_type=nengo.SpikingRectifiedLinear(), **kinds) for n in (64, 144, 36))
+            net.config[a].on_chip = False
+            nengo.Connection(net.u, a.neurons, synapse=None)
+            image = nengo.Convolution(4, (8, 8, 1), kernel_size=(3, 3), init=nengo.dists.Uniform(0, 0.4))
+            nengo.Connection(a.neurons, b.neurons, transform=image)
+            n = np.arange(144)[index].size
+            if end == "from the chip":
+                out = nengo.Node(size_in=n)
+                nengo.Connection(b.neurons[index], out)
+                nengo.Probe(out)
+            elif end == "into the chip":
+                part = np.unique(np.arange(144)[index])  # Nengo takes no masks with transforms
+                nengo.Connection(b.neurons[part], c.neurons, transform=nengo.dists.Uniform(0, 0.1))
+            elif end == "probe":
+                nengo.Probe(b.neurons[index])
+            elif n == 64:
+                image = nengo.Convolution(1, (8, 8, 1), kernel_size=(3, 3), init=nengo.dists.Uniform(0, 0.4))
+                nengo.Connection(b.neurons[index], c.neurons, transform=image)
+            nengo.Probe(c.neurons)
+        return net
+
+    found = []
+    for place in (False, True):
+        net = make()
+        if place:
+            hardware.partition(net)
+            hardware.check(net)
+        with hardware.Simulator(net, "emulator") as sim:
+            sim.run_steps(25)
+            found.append([np.array(sim.data[p]) for p in net.probes])
+    for before, after in zip(*found, strict=True):
+        assert before.any() or before.size == 0 or end in ("from the chip", "probe", "to a convolution")
+        assert np.array_equal(before, after)
+
+
+def test_a_vector_on_the_chip_and_into_it_is_its_diagonal_matrix():
+    weights = np.random.RandomState(0).uniform(0, 0.5, N)
+    for pre in ("chip", "host", "node"):
+        found = []
+        for transform in (weights, np.diag(weights)):
+            net = driven()
+            with net:
+                rng = np.random.RandomState(2)
+                source = net.neurons.neurons
+                if pre == "host":
+                    host = ensemble(rng, net, N, nengo.SpikingRectifiedLinear(), on_chip=False)
+                    nengo.Connection(net.u, host.neurons, transform=rng.uniform(0, 1, (N, 3)))
+                    source = host.neurons
+                elif pre == "node":
+                    source = nengo.Node(np.linspace(-1, 1, N))
+                post = ensemble(rng, net, N, nengo.SpikingRectifiedLinear())
+                nengo.Connection(source, post.neurons, transform=transform, synapse=0.005, seed=5)
+                net.p = nengo.Probe(post.neurons)
+            found.append(outputs(net)[net.p])
+        assert found[0].any() and np.array_equal(*found), pre

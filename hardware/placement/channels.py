@@ -140,7 +140,7 @@ def _keeps_up(conn, model, ensemble, shape, convolutions):
     ends = ((conn.pre_obj, conn.pre_slice), (conn.post_obj, conn.post_slice))
     if not any(_ensemble(end) is ensemble for end, _ in ends):
         return True
-    if any(_ensemble(end) is ensemble and (end is ensemble or part != slice(None)) for end, part in ends):
+    if any(_ensemble(end) is ensemble and (end is ensemble or not _is_whole(part)) for end, part in ends):
         return False
     if isinstance(conn.post_obj, nengo.connection.LearningRule) or conn.learning_rule_type is not None:
         return False
@@ -151,6 +151,11 @@ def _keeps_up(conn, model, ensemble, shape, convolutions):
     # the host sums floats, and sums them differently in another order
     on_chip = model.split.on_chip(_ensemble(conn.post_obj))
     return on_chip and isinstance(conn.transform, nengo.Dense) and len(conn.transform.shape) == 2
+
+
+def _is_whole(part):
+    """Whether a part of an object, by a slice, list or array, is written as all of it."""
+    return isinstance(part, slice) and part == slice(None)
 
 
 def _order(shape):
