@@ -58,6 +58,8 @@ def run(
     context.made_of(context.stage)  # reads the data, which may be refused
     _check_needs(context)
     if not force and _all_fresh(context):
+        for need in _automatic(context.stage):
+            _say_fresh(context.of(need), say)
         _say_fresh(context, say)
         return False
     if not force:
