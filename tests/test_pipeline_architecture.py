@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from cotrain.pipeline.evaluation import rows
 from cotrain.pipeline.stages import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -248,6 +249,14 @@ def test_one_module_knows_the_names_of_files():
     found = {path: names for path, names in there.items() if names and not path.startswith(NAMES_ELSEWHERE)}
     assert len(found.pop("pipeline/runs/artifacts.py")) > 10
     assert found == {}
+
+
+def test_one_table_has_the_rows_of_a_comparison():
+    for path in set(PIPELINE) - {ROOT / "pipeline" / "evaluation" / "rows.py"}:
+        for node in ast.walk(ast.parse(path.read_text())):
+            parts = getattr(node, "keys", None) or getattr(node, "elts", None) or []
+            named = {part.value for part in parts if isinstance(part, ast.Constant)} & set(rows.ROWS)
+            assert len(named) < 4, f"{path}: {sorted(named)} stand in pipeline/evaluation/rows.py"
 
 
 def distributions(key: str | None = None) -> set[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from cotrain.pipeline.datasets import Dataset
+from cotrain.pipeline.evaluation.rows import ROWS
 from cotrain.pipeline.experiment import Experiment
 
 STEPS_S = 4.0  # seconds that training steps are measured for, and no more than so many of them
@@ -78,7 +79,7 @@ def deployment(experiment: Experiment, dataset: Dataset, spec, params) -> tuple[
     some = dataset.subset("test").take(4)
     n *= 1 + len(task_of(dataset.task).protocols(some.take(1), experiment.data))
     rows = experiment.deploy.models
-    chip = [row for row in rows if row.startswith("loihi-")]
+    chip = [row for row in rows if ROWS[row].on_chip]
     spiking = [row for row in rows if row in ("converted", "hybrid")]
     with LoihiModel(experiment, spec, params, "emulator") as model:
         _last(model.run(some.images))

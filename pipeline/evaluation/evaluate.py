@@ -12,7 +12,7 @@ from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline.datasets import Dataset
 from cotrain.pipeline.evaluation import models, shards
 from cotrain.pipeline.evaluation.kept import Kept
-from cotrain.pipeline.evaluation.rows import MODELS
+from cotrain.pipeline.evaluation.rows import MODELS, ROWS
 from cotrain.pipeline.evaluation.tally import Tally, agreement, skipped
 from cotrain.pipeline.experiment import Experiment, nearest
 from cotrain.pipeline.networks import NetworkSpec, Params
@@ -146,12 +146,12 @@ class _Runner:
 
     @staticmethod
     def _kind(model: str) -> str:
-        return "hybrid" if model.endswith("hybrid") else "ann"
+        return ROWS[model].parameters
 
     def run(self, model: str, sets: list[Dataset]) -> tuple[list[Tally], dict[str, Any], float]:
         """One tally a data set, what else a row of this model tells, and seconds."""
         started = time.perf_counter()
-        steps = 1 if model in ("constant", "ann") else self.experiment.finetune.n_steps
+        steps = self.experiment.finetune.n_steps if ROWS[model].spiking else 1
         tallies = [Tally(self.experiment, self.spec, dataset, steps) for dataset in sets]
         if model == "constant":
             for tally in tallies:

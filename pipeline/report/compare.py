@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from cotrain.hardware.errors import InputError, MissingError
+from cotrain.pipeline.evaluation.rows import run_rows
 from cotrain.pipeline.report import html, markdown, tables, text
 from cotrain.pipeline.report.blocks import Page, Row, Section, Table, Text
 from cotrain.pipeline.report.figures import scores
 from cotrain.pipeline.report.page import subtitle
 from cotrain.pipeline.report.sections import costs
-from cotrain.pipeline.report.sections.verdict import run_rows
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.tasks import metric_name
 

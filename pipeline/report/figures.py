@@ -5,22 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from cotrain.pipeline.evaluation.rows import ROWS, run_rows
 from cotrain.pipeline.report import charts as svg
 from cotrain.pipeline.report import tables, text
 from cotrain.pipeline.report.blocks import Figure
 from cotrain.pipeline.report.charts import Series
-from cotrain.pipeline.report.sections.verdict import run_rows
 from cotrain.pipeline.tasks import metric_name
 
-MARKS = {
-    "constant": "cross",
-    "ann": "square",
-    "converted": "hollow-circle",
-    "hybrid": "hollow-diamond",
-    "loihi-converted": "circle",
-    "loihi-hybrid": "diamond",
-    "loihi-board": "triangle",
-}
+MARKS = {row.name: row.mark for row in ROWS.values()}
 
 
 def css_of(model: str) -> str:
@@ -117,7 +109,7 @@ def spikes_per_layer(document: dict[str, Any]) -> Figure | None:
 
 
 def _where(model: str) -> str:
-    return "emulated Loihi" if model.startswith("loihi") else "NengoDL"
+    return "emulated Loihi" if ROWS[model].on_chip else "NengoDL"
 
 
 def rate_scatter(document: dict[str, Any], rates: dict[str, np.ndarray]) -> list[Figure]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from cotrain.hardware.bundle.energy import sentence
+from cotrain.pipeline.evaluation.rows import BOARD, MODELS, ROWS
 from cotrain.pipeline.report import explored, figures, pictures, tables, text
 from cotrain.pipeline.report.blocks import Code, Figure, Heading, Page, Row, Section, Text
 from cotrain.pipeline.report.load import Inputs
 from cotrain.pipeline.report.sections import classes, costs, placement
 from cotrain.pipeline.report.sections.pictures import CASES
-from cotrain.pipeline.report.sections.verdict import MODELS, unit
+from cotrain.pipeline.report.sections.verdict import unit
 from cotrain.pipeline.tasks import metric_name, task_of
 
 
@@ -75,7 +76,7 @@ def lead(document: dict[str, Any]) -> list:
 
 def _board(document):
     """What came back from the lab, where it did."""
-    row = next((r for r in document["metrics"]["rows"] if r["model"] == "loihi-board" and not r.get("skipped")), None)
+    row = next((r for r in document["metrics"]["rows"] if r["model"] == BOARD and not r.get("skipped")), None)
     if row is None:
         return
     same, name = row["comparison"], metric_name(document["metrics"]["metric"])
@@ -215,4 +216,4 @@ def _settings(document):
     yield tables.settings(document)
     yield tables.stages(document)
     yield tables.versions(document)
-    yield Text("Models: " + "; ".join(f"{m}: {what}" for m, what in MODELS.items() if m != "loihi-board") + ".", "note")
+    yield Text("Models: " + "; ".join(f"{m}: {ROWS[m].meaning}" for m in MODELS) + ".", "note")

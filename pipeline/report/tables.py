@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from cotrain.pipeline.evaluation.rows import ROWS, run_rows
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.blocks import Items, Table, Text
-from cotrain.pipeline.report.sections.verdict import MODELS, run_rows, unit
+from cotrain.pipeline.report.sections.verdict import unit
 from cotrain.pipeline.tasks import metric_name
 
 
@@ -33,7 +34,7 @@ def comparison(document: dict[str, Any]) -> Table:
             text.count(row.get("spikes_per_inference")),
             text.count(row.get("synops_per_inference")),
             text.NOTHING if row.get("seconds") is None else f"{row['seconds']:.1f}",
-            MODELS.get(row["model"], ""),
+            ROWS[row["model"]].meaning if row["model"] in ROWS else "",
         ]
         rows.append(tuple(cells))
     caption = f"{name} on {text.plural(metrics['n_samples'], 'test sample')}; 95 % bootstrap intervals"

@@ -17,6 +17,7 @@ from typing import Any
 from cotrain.hardware import files
 from cotrain.hardware.errors import CotrainError, MisfitError
 from cotrain.pipeline import experiment as experiments
+from cotrain.pipeline.evaluation.rows import ROWS
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.sweeps.sampling import COMPLETE, FAILED, MISFIT, PRUNED
 
@@ -88,7 +89,7 @@ class _Trial:
         self.limits, self.best = task["thresholds"], float("-inf")
 
     def run(self) -> dict[str, Any]:
-        kinds = {"hybrid" if model.endswith("hybrid") else "ann" for model in self.task["models"]} - {"constant"}
+        kinds = {ROWS[model].parameters for model in self.task["models"]} - {""}
         self._fit()
         self._stage("train")
         facts: dict[str, Any] = {"curve": self._curve()}

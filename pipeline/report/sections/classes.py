@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from cotrain.pipeline.evaluation.rows import CHIP_FIRST, run_rows
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.blocks import Figure, Table
 from cotrain.pipeline.report.charts import WIDTH
 from cotrain.pipeline.report.charts import document as svg
-from cotrain.pipeline.report.sections.verdict import CHIP_FIRST, run_rows
 from cotrain.pipeline.tasks import metric_name
 
 MOST_CLASSES = 30  # that are drawn; a larger matrix cannot be read

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from cotrain.pipeline.evaluation.rows import CHIP_FIRST
 from cotrain.pipeline.report import charts as svg
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.blocks import Figure, Heading, Items, Table, Text
 from cotrain.pipeline.report.sections.energy import WAYS
-from cotrain.pipeline.report.sections.verdict import CHIP_FIRST
 
 TERMS = {"total": "total", "core_dynamic": "cores, dynamic", "x86": "x86", "leakage": "leakage"}
 PARTS = ("neurons", "synapses", "spikes", "messages")

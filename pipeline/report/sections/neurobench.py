@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from cotrain.pipeline.evaluation.rows import ROWS
 from cotrain.pipeline.networks import NetworkSpec
 from cotrain.pipeline.report.sections.energy import macs
 
@@ -33,10 +34,10 @@ def neurobench(
         model = row["model"]
         if row.get("skipped") or model == "constant":
             continue
-        weights = params.get("ann" if model in ("ann", "converted", "loihi-converted") else "hybrid")
+        weights = params.get(ROWS[model].parameters)
         spiking = model != "ann" and bool(row["layers"])  # a board may have counted no layer
         entry = {
-            "Footprint": _footprint(weights, chip_bits if model.startswith("loihi") else None),
+            "Footprint": _footprint(weights, chip_bits if ROWS[model].on_chip else None),
             "ConnectionSparsity": _zeros(weights),
             "ActivationSparsity": None,
             "SynapticOperations": {"Dense": dense_ann, "Effective_MACs": None, "Effective_ACs": 0},

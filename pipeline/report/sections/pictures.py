@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from cotrain.pipeline.report.sections.verdict import CHIP_FIRST, MODELS
+from cotrain.pipeline.evaluation.rows import CHIP_FIRST, ROWS
 from cotrain.pipeline.tasks import task_of
 
 CASES = ("best", "median", "worst")
@@ -30,7 +30,7 @@ def choose(predictions: dict[str, np.ndarray], task: str) -> dict[str, Any]:
         "chosen_by": model or None; "cases" and "own": lists of {"case", "group", "sample", "index", "values"}, of "own"
         one list a model.
     """
-    models = [m for m in MODELS if f"{m}/group_values" in predictions]
+    models = [m for m in ROWS if f"{m}/group_values" in predictions]
     chosen_by = next((m for m in CHIP_FIRST if m in models), None)
     if chosen_by is None:
         return {"chosen_by": None, "cases": [], "own": {}}

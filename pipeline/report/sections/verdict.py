@@ -6,20 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from cotrain.pipeline.evaluation.rows import CHIP_FIRST, run_rows
 from cotrain.pipeline.metrics import bootstrap_ci
 from cotrain.pipeline.report import text
 from cotrain.pipeline.tasks import metric_name, task_of
-
-MODELS = {
-    "constant": "best prediction that ignores the image",
-    "ann": "rates, NengoDL",
-    "converted": "ANN's parameters, spiking, NengoDL",
-    "hybrid": "fine-tuned with spikes, NengoDL",
-    "loihi-converted": "converted, integers, emulated Loihi",
-    "loihi-hybrid": "hybrid, integers, emulated Loihi",
-    "loihi-board": "hybrid, Loihi board",
-}
-CHIP_FIRST = ("loihi-hybrid", "loihi-converted", "hybrid", "converted", "ann")  # the row a verdict is about
 
 
 @dataclass(frozen=True)
@@ -77,11 +67,6 @@ def paper_for(network: str, dataset: str) -> dict[str, Any] | None:
         "same_data": bool(paper.dataset) and dataset == paper.dataset,
         "rows": {m: {"value": v, "mean_rate_hz": r} for m, (v, r) in paper.values.items()},
     }
-
-
-def run_rows(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Rows that were run, by model."""
-    return {row["model"]: row for row in metrics["rows"] if not row.get("skipped")}
 
 
 def steps(metrics: dict[str, Any], predictions: dict[str, np.ndarray], seed: int = 0) -> list[dict[str, Any]]:
