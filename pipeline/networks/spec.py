@@ -111,9 +111,9 @@ class Edge:
 
     @property
     def kernel_shape(self) -> Tuple[int, ...]:
-        """(height, width, channels in, channels out), or (inputs, units) of a dense map."""
+        """(height, width, channels in, channels out), or (inputs, neurons) of a dense map."""
         if self.kind == "dense":
-            return (self.n_inputs, self.units)
+            return (self.n_inputs, self.target.n_neurons)
         return (*self.input.kernel, self.input_shape[-1], self.units)
 
     @property
@@ -129,7 +129,7 @@ class Edge:
     def transform(self, kernel: np.ndarray) -> nengo.transforms.Transform:
         """The map's weights as a transform of Nengo."""
         if self.kind == "dense":
-            return nengo.Dense((self.units, self.n_inputs), init=np.ascontiguousarray(kernel.T))
+            return nengo.Dense((self.target.n_neurons, self.n_inputs), init=np.ascontiguousarray(kernel.T))
         geometry = {
             "kernel_size": tuple(self.input.kernel),
             "strides": tuple(self.input.stride),
