@@ -9,9 +9,7 @@ def skips(shape=(6, 8, 2)) -> NetworkSpec:
     stack.conv("conv1", 3, 3)
     stack.pool("pool1", 4, 3)
     stack.conv("conv2", 4, 3)
-    doubled = Input("conv2", "conv_transpose", (shape[0] // 2, shape[1] // 2, 4), (3, 3), (2, 2), "same")
-    stack.layers.append(Layer("up1", 3, (*shape[:2], 3), (doubled,)))
-    stack.shapes["up1"] = (*shape[:2], 3)
+    stack.up("up1", 3)
     stack.conv("conv3", 3, 3, sources=("up1", "conv1"))
     height, width, _ = shape
     added = (

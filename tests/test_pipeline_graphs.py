@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from cotrain import hardware
 from cotrain.hardware.builder.door import import_nengo_loihi
-from cotrain.hardware.builder.fastbuild import fast_model
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import experiment as experiments
 from cotrain.pipeline.evaluation.models import LoihiModel, NengoDLModel, placed_network
@@ -71,10 +70,7 @@ def test_the_emulator_gives_nengo_loihis_integers(name, experiment):
         ours = sim.predict({built.image: image.reshape(1, 1, -1)}, n_steps=n_steps)
     built.image.output = image.ravel()
     loihi = import_nengo_loihi()
-    # its emulator on our builder's model: its own builder puts a transposed convolution to twice the size, padding
-    # "same", one pixel off (tests/test_hardware_convolution.py holds ours to Nengo)
-    model = fast_model(experiment.dt_s)
-    with loihi.Simulator(built.net, target="sim", dt=experiment.dt_s, seed=0, model=model, progress_bar=False) as sim:
+    with loihi.Simulator(built.net, target="sim", dt=experiment.dt_s, seed=0, progress_bar=False) as sim:
         sim.run_steps(n_steps)
         for probe in built.net.all_probes:
             assert np.any(sim.data[probe]), probe.label
@@ -144,6 +140,7 @@ def test_what_does_not_fit_is_named():
         ({"inputs": (dataclasses.replace(first, shape=(6, 8, 4)),)}, r"expects up1 in shape \(6, 8, 4\)"),
         ({"inputs": (dataclasses.replace(first, padding="valid"),)}, r"does not lead from \(6, 8, 3\) to \(6, 8, 3\)"),
         ({"inputs": (first, Input(IMAGE, "conv", (6, 8, 2)))}, "pass it on through a layer of its own"),
+        ({"inputs": (Input("conv2", "conv_transpose", (3, 4, 4), (3, 3), (2, 2), "same"),)}, "one pixel off"),
         ({"name": "conv1"}, "two layers are called conv1"),
     ):
         with pytest.raises(InputError, match=said):

@@ -89,9 +89,9 @@ def test_nengo_builds_the_same_network(files, name):
 def test_on_the_emulator_it_has_nengo_loihis_integers(files, name):
     model, images, _ = read(files, name)
     experiment = experiments.load("demo-locnet")
-    built = placed_network(experiment, model.spec, model.params, probes=True)
+    built, lowered = placed_network(experiment, model.spec, model.params, probes=True)
     image = images[0].ravel()
-    with hardware.Simulator(built.net, target="emulator", seed=0) as sim:
+    with hardware.Simulator(lowered, target="emulator", seed=0) as sim:
         ours = sim.predict({built.image: image.reshape(1, 1, -1)}, n_steps=50)
     built.image.output = image
     with import_nengo_loihi().Simulator(built.net, target="sim", seed=0, progress_bar=False) as sim:

@@ -223,6 +223,13 @@ class NetworkSpec:
             )
         if edge.kind == "dense":
             return
+        smallest = tuple((n - 1) * s + 1 for n, s in zip(edge.input_shape, edge.input.stride))
+        same = edge.kind == "conv_transpose" and edge.input.padding == "same" and target is not self.readout
+        if same and tuple(target.output_shape[:2]) != smallest:
+            raise InputError(
+                f"{where}: nengo_loihi puts a transposed convolution with padding 'same' to {target.output_shape[:2]} "
+                f"one pixel off; use 'valid', or the size {smallest}"
+            )
         if edge.kind == "conv":
             source, made = edge.input_shape, tuple(target.output_shape)
         else:  # a convolution backwards

@@ -28,6 +28,8 @@ def as_input(term, on_host: bool) -> Optional[Tuple[Input, np.ndarray]]:
     kernel, out = term.kernel, term.out_shape()
     if isinstance(term, Transposed):
         found = _same_or_valid(out[:2], term.shape[:2], kernel.shape, term.stride, term.crop)
+        if found is not None and found[0] == "same" and not on_host and not smallest_size(term):
+            return None
         kind = "conv_transpose"
     else:
         found = _same_or_valid(term.shape[:2], out[:2], kernel.shape, term.stride, (term.border[0], term.border[2]))
@@ -50,6 +52,15 @@ def as_input(term, on_host: bool) -> Optional[Tuple[Input, np.ndarray]]:
             enlarged = np.pad(kernel, (*extras, (0, 0), (0, 0)))
             return Input(term.source, kind, term.shape, enlarged.shape[:2], tuple(term.stride), padding, pad), enlarged
     return None
+
+
+def smallest_size(term: Transposed) -> bool:
+    """Whether it makes the size that Nengo chooses by itself for "same".
+
+    With any other size nengo_loihi puts what padding "same" cuts off one pixel off, so that only "valid" is left
+    (nengo_loihi.conv.conv2d_loihi_weights against nengo's npconv2d).
+    """
+    return all(term.size[i] == (term.shape[i] - 1) * term.stride[i] + 1 for i in (0, 1))
 
 
 def _same_or_valid(large, small, kernel, stride, first):

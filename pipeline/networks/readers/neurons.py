@@ -229,12 +229,8 @@ class Neurons:
             return [linear.then_transposed(pixels, term.kernel, term.stride, term.crop, term.size)]
         return [linear.then_conv(pixels, term.kernel, term.stride, term.border, tuple(shape[:2]))]
 
-    def _passed_on(self, term, shape, label: str) -> Value:
-        return self.with_neurons(Value(tuple(shape), (term,), np.zeros(shape[-1]), label))
-
     def _reachable(self, term, name: str):
         """A term that the chip has, in place of one that it has not: with a layer of neurons between."""
-        key = (term.source, getattr(term, "border", None), getattr(term, "crop", None), name)
         if isinstance(term, Conv):
             border = tuple(max(n, 0) for n in term.border)
             key = (term.source, border)
@@ -251,17 +247,27 @@ class Neurons:
             cut = tuple(min(n, 0) for n in term.border)
             return Conv(self._relays[key], shape, term.kernel, term.stride, cut)
         assert isinstance(term, Transposed)
-        full = tuple((term.shape[i] - 1) * term.stride[i] + term.kernel.shape[i] for i in (0, 1))
-        whole = dataclasses.replace(term, crop=(0, 0), size=full)
-        value = self._passed_on(whole, whole.out_shape(), f"{name}_whole")
-        (source,) = value.terms
-        cut = (
-            -term.crop[0],
-            term.crop[0] + term.size[0] - full[0],
-            -term.crop[1],
-            term.crop[1] + term.size[1] - full[1],
-        )
-        return dataclasses.replace(source, border=cut)
+        return self._on_a_larger_grid(term, name)
+
+    def _on_a_larger_grid(self, term: Transposed, name: str) -> Conv:
+        """A transposed convolution as a convolution of its source with zeros between the pixels."""
+        n = term.shape[-1]
+        size = tuple(max(term.size[i], (term.shape[i] - 1) * term.stride[i] + 1) for i in (0, 1))
+        key = (term.source, term.stride, size)
+        if key not in self._relays:
+            apart = Transposed(term.source, term.shape, np.eye(n)[None, None], term.stride, (0, 0), size)
+            value = Value((*size, n), (apart,), np.zeros(n), f"{term.source}_apart")
+            self._relays[key] = self._layer(value, value.label)
+            self.notes.append(
+                f"{name}: a transposed convolution of kernel {term.kernel.shape[0]} by {term.kernel.shape[1]} that is "
+                f"cut off at the border, which nengo_loihi puts a pixel off, so a layer of {count((*size, n))} neurons,"
+                " most of them silent, holds its input apart; a kernel as large as its stride would save it"
+            )
+        border = []
+        for i in (0, 1):
+            k, before = term.kernel.shape[i], term.kernel.shape[i] - 1 - term.crop[i]
+            border += [before, term.size[i] - 1 + k - size[i] - before]
+        return Conv(self._relays[key], (*size, n), term.kernel[::-1, ::-1], (1, 1), tuple(border))
 
 
 def count(shape) -> int:
