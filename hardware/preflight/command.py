@@ -6,9 +6,10 @@ import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 from cotrain.hardware import files
+from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.errors import CotrainError, InputError, MisfitError, MissingError
 from cotrain.hardware.preflight.report import Finding, Report
 
@@ -37,9 +38,21 @@ def main(target: str, board: str = "nahuku32", json_path: Optional[str] = None, 
     CotrainError
         The file, function, network, board or JSON path cannot be used.
     """
+    return tell(load_network(target), board, json_path, remove_passthrough)
+
+
+def tell(
+    net: Any,
+    board: str,
+    json_path: Optional[str] = None,
+    remove_passthrough: bool = True,
+    more: Tuple[Finding, ...] = (),
+) -> int:
+    """Place and check a nengo.Network and print the report, to which `more` is added; returns as `main`."""
     from cotrain.hardware.chip.limits import find_board
 
-    report = preflight(load_network(target), find_board(board), remove_passthrough)
+    report = preflight(net, find_board(board), remove_passthrough)
+    report = dataclasses.replace(report, findings=more + report.findings)
     print(report.table())
     if json_path is not None:
         write_json(report, json_path)
@@ -76,6 +89,35 @@ def load_network(target: str):
     InputError
         ``target`` is malformed, the file does not import, the function is not there, fails, or returns something else.
     """
+    return as_network(made_by(target), target)
+
+
+def as_network(made: Any, target: str):
+    """`made`, which ``FILE.py:FUNCTION`` gave, if it is a nengo.Network.
+
+    Raises
+    ------
+    InputError
+        It is something else.
+    """
+    import nengo
+
+    if not isinstance(made, nengo.Network):
+        path, _, name = target.rpartition(":")
+        raise InputError(f"{path}: {name}() returned {type(made).__name__}: expected a nengo.Network")
+    return made
+
+
+def made_by(target: str) -> Any:
+    """What the function of ``FILE.py:FUNCTION`` returns.
+
+    Raises
+    ------
+    MissingError
+        There is no such file.
+    InputError
+        ``target`` is malformed, the file does not import, the function is not there, or fails.
+    """
     path, colon, name = target.rpartition(":")
     if not colon or not name.isidentifier():
         raise InputError(f"{target!r} does not name a network: write FILE.py:FUNCTION, as in my_network.py:make")
@@ -90,15 +132,10 @@ def load_network(target: str):
         ]
         there = f"it has {', '.join(sorted(known))}" if known else "it defines no functions"
         raise InputError(f"{path}: no function {name!r}; {there}")
-    import nengo
-
     try:
-        net = function()
+        return function()
     except (Exception, SystemExit) as error:
         raise InputError(f"{path}: {name}() failed: {error_line(error)}") from error
-    if not isinstance(net, nengo.Network):
-        raise InputError(f"{path}: {name}() returned {type(net).__name__}: expected a nengo.Network")
-    return net
 
 
 def _import(file):
@@ -108,6 +145,7 @@ def _import(file):
         raise InputError(f"{file}: not a Python file; check expects FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
     folder = str(file.resolve().parent)
+    import_nengo_loihi()  # so that the file's own import of it does not start TensorFlow
     sys.modules[name] = module
     sys.path.insert(0, folder)  # what lies next to the file can be imported, as if it were run
     try:

@@ -12,6 +12,7 @@ from typing import Tuple
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.networks import cae, convnet, locnet, unet
 from cotrain.pipeline.networks.builder import BuiltNetwork, build, decode
+from cotrain.pipeline.networks.foreign import OWN_MODEL, model_for
 from cotrain.pipeline.networks.spec import IMAGE, Edge, Input, Layer, NetworkSpec, Params
 from cotrain.pipeline.networks.stack import Stack
 from cotrain.pipeline.neurons.phases import PHASES, LayerNeurons, neurons_for
@@ -40,6 +41,8 @@ def spec_for(settings, image_shape: Tuple[int, ...], n_outputs: int = 0) -> Netw
     InputError
         Unknown network, or an image size that its layers cannot halve.
     """
+    if settings.name == OWN_MODEL:
+        return model_for(settings, image_shape).spec
     if settings.name not in NETWORKS:
         raise InputError(f"network.name is {settings.name!r}; there are {', '.join(NETWORKS)}")
     shape = tuple(image_shape) if len(image_shape) == 3 else tuple(image_shape) + (1,)

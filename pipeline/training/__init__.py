@@ -11,7 +11,8 @@ from pathlib import Path
 from cotrain.pipeline.compat import make_deterministic
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.experiment import Experiment, PhaseSettings
-from cotrain.pipeline.networks import Params
+from cotrain.pipeline.networks import Params, activity
+from cotrain.pipeline.networks.foreign import OWN_MODEL, model_for
 from cotrain.pipeline.tasks import network_for, task_of
 from cotrain.pipeline.training.backend import Job, make_backend
 from cotrain.pipeline.training.loop import Schedule, Trained, fit
@@ -22,7 +23,7 @@ __all__ = ["Trained", "finetune", "job_for", "train"]
 def train(
     experiment: Experiment, dataset: Dataset, folder: Path, key: str, say: Callable[[str], None] = print
 ) -> Trained:
-    """Train the ANN from initial parameters.
+    """Train the ANN from initial parameters, or from those of a model that was made elsewhere.
 
     Parameters
     ----------
@@ -34,10 +35,19 @@ def train(
     Returns
     -------
     Trained
-        Parameters for `pipeline.networks.build`.
+        Parameters for `pipeline.networks.build`. Of a model that was made elsewhere the history says, too, how its
+        layers were scaled (`pipeline.networks.activity`) and what reading it cost.
     """
     job = job_for(experiment, dataset, "ann")
-    return _run(experiment, job, job.spec.init_params(experiment.seed), dataset, folder, key, say)
+    if experiment.network.name != OWN_MODEL:
+        return _run(experiment, job, job.spec.init_params(experiment.seed), dataset, folder, key, say)
+    model = model_for(experiment.network, dataset.input_shape)
+    for note in model.notes:
+        say(f"  {note}")
+    params, scales = activity.scaled(model.spec, model.params, dataset.subset("train").images)
+    trained = _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say)
+    trained.history.update(scales=scales, notes=list(model.notes))
+    return trained
 
 
 def finetune(
