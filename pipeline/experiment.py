@@ -115,6 +115,11 @@ class NetworkSettings:
         "a model's max-pooling, which the chip has not: refused, or taken as average-pooling (then fine-tune)",
         choices=("refuse", "average"),
     )
+    calibrate: bool = setting(
+        True,
+        "a model's kernels and biases are fitted, on training images and without labels, so that spikes tell its "
+        "activations (train.epochs = 0)",
+    )
     filters: tuple[int, ...] = setting(
         (8, 16, 32), "of the convolutions, one entry a resolution", least=1, most=4096, shortest=1, longest=32
     )

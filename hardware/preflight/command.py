@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Optional, Tuple
 
 from cotrain.hardware import files
-from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.hardware.builder import door
 from cotrain.hardware.errors import CotrainError, InputError, MisfitError, MissingError
 from cotrain.hardware.preflight.report import Finding, Report
 
@@ -145,7 +145,7 @@ def _import(file):
         raise InputError(f"{file}: not a Python file; check expects FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
     folder = str(file.resolve().parent)
-    import_nengo_loihi()  # so that the file's own import of it does not start TensorFlow
+    _ = door.version_info  # nengo_loihi is imported: the file's own import of it does not start TensorFlow
     sys.modules[name] = module
     sys.path.insert(0, folder)  # what lies next to the file can be imported, as if it were run
     try:

@@ -97,7 +97,11 @@ class Context:
             if one.location and one.section in settings:  # what lies there counts, not where it lies
                 del settings[one.section][one.key]
         made_of = {"stage_schema": stage.schema, "settings": settings, "dataset": self.dataset_digest}
-        return {**made_of, "model": file_sha256(model)} if model else made_of
+        if not model:
+            return made_of
+        shown = self.experiment.deployed().finetune  # for which a model's weights are fitted to spikes
+        presented = {key: getattr(shown, key) for key in ("n_steps", "readout_steps", "synapse_s")}
+        return {**made_of, "model": file_sha256(model), "presented": presented}
 
     def key(self, stage: Stage | None = None) -> dict[str, Any]:
         """What the result of `stage` (this one) is a function of; every input file is checked on the way."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 from cotrain.hardware.errors import MisfitError
-from cotrain.pipeline.evaluation.models import placed_network
+from cotrain.pipeline.evaluation.models import flat, placed_network
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.tasks import network_for
 
 MODELS = {"converted": "ann", "hybrid": "hybrid"}  # model: its parameters
+
+
+SAMPLES = 8  # training images that are emulated for the spikes that have to enter the chip
 
 
 def run(context) -> None:
@@ -24,9 +28,8 @@ def run(context) -> None:
     spec = network_for(experiment.network, context.dataset)
     errors = {}
     for model, kind in MODELS.items():
-        _, lowered = placed_network(experiment, spec, context.found.params[kind])
-        # on the board spikes go in and out step by step
-        report = hardware.check(lowered, board=experiment.quantize.board, precompute=False)
+        built, lowered = placed_network(experiment, spec, context.found.params[kind])
+        report = _checked(experiment, built, lowered, context.dataset.subset("train").images)
         if report.violations:
             print(report.table())
             raise MisfitError(
@@ -38,6 +41,24 @@ def run(context) -> None:
         hardware.compile_network(lowered).save(context.out / name)
         context.add(name)
         errors[model] = hardware.quantization_error(lowered)
+    entering = report.hardware_options.get("snip_max_spikes_per_step")
+    if entering:
+        print(f"  up to {entering:,} spikes enter a chip in a step: the board is told so (snip_max_spikes_per_step)")
     print(f"  {report.cores} cores on {report.chips} chips (lower bound {report.lower_bound_cores} cores)")
     context.write_json(artifacts.PLACEMENT, report.to_json())
     context.write_json(artifacts.QUANTIZATION, errors)
+
+
+def _checked(experiment, built, lowered, images):
+    """The report of a network, with the spikes that enter the chip when it sees some of the images."""
+    from cotrain import hardware
+
+    chosen = images[np.linspace(0, len(images) - 1, min(len(images), SAMPLES)).astype(int)]
+    with hardware.Simulator(lowered, target="emulator", seed=experiment.seed) as sim:
+        sim.predict({built.image: flat(chosen)}, n_steps=experiment.finetune.n_steps)
+        stats = sim.stats
+    board = experiment.quantize.board
+    # on the board spikes go in and out step by step, and as many may enter as have to
+    first = hardware.check(lowered, board=board, stats=stats, precompute=False)
+    most = first.hardware_options.get("snip_max_spikes_per_step")
+    return hardware.check(lowered, board=board, stats=stats, precompute=False, snip_max_spikes_per_step=most)

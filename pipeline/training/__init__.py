@@ -44,10 +44,17 @@ def train(
     model = model_for(experiment.network, dataset.input_shape)
     for note in model.notes:
         say(f"  {note}")
-    params, scales = activity.scaled(model.spec, model.params, dataset.subset("train").images)
+    images = dataset.subset("train").images
+    params, scales = activity.scaled(model.spec, model.params, images)
     trained = _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say)
-    trained.history.update(scales=scales, notes=list(model.notes))
-    return trained
+    history = {**trained.history, "scales": scales, "notes": list(model.notes)}
+    if experiment.network.calibrate and not experiment.train.epochs:
+        from cotrain.pipeline.training.unrolled.calibrate import calibrated
+
+        say("  fitting kernels and biases to spikes, on training images and without labels (network.calibrate)")
+        hybrid = job_for(experiment.deployed(), dataset, "hybrid")
+        return Trained(calibrated(hybrid, trained.params, images), {**history, "calibrated": True})
+    return Trained(trained.params, history)
 
 
 def finetune(

@@ -144,7 +144,7 @@ def _outcome(job: Job, params: dict, images, norm: normalise.BatchNorm | None = 
 def _readout(job: Job, params: dict, outputs: dict):
     """(n_samples, size), of the outputs of the layers that the readout listens to."""
     layer = job.spec.readout
-    prediction = _incoming(layer, outputs, params, tf.float32) + params[f"{layer.name}.bias"]
+    prediction = incoming(layer, outputs, params, tf.float32) + params[f"{layer.name}.bias"]
     return tf.reshape(prediction, (prediction.shape[0], -1))
 
 
@@ -153,13 +153,13 @@ def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | None = No
 
     `norm` is the batch normalisation of a training step.
     """
-    model, c, dtype = _neurons(job)
+    model, c, dtype = neurons_of(job)
     low, high = (
         rate_hz / job.neurons.rate_scale_hz for rate_hz in (job.settings.rate_min_hz, job.settings.rate_max_hz)
     )
     outputs, sums = {IMAGE: images}, []
     for layer in job.spec.layers:
-        x, bias = _incoming(layer, outputs, params, dtype, _rounds(job, layer)), params[f"{layer.name}.bias"]
+        x, bias = incoming(layer, outputs, params, dtype, _rounds(job, layer)), params[f"{layer.name}.bias"]
         x = norm(layer, x) if norm else x
         x = x + tf.cast(bias, dtype) if layer.bias_per_neuron else tf.nn.bias_add(x, tf.cast(bias, dtype))
         outputs[layer.name], of_layer = layerwise.rates(model, c, x, low, high)
@@ -170,7 +170,7 @@ def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | None = No
 
 def _spikes(job: Job, params: dict, images):
     """{layer: mean outputs over the readout's steps}, and of all layers in a list over the presentation."""
-    model, c, dtype = _neurons(job)
+    model, c, dtype = neurons_of(job)
     weights = np.zeros((2, job.n_steps), np.float32)
     weights[0] = 1 / job.n_steps
     weights[1, -job.readout_steps :] = 1 / job.readout_steps
@@ -179,7 +179,7 @@ def _spikes(job: Job, params: dict, images):
     for layer in job.spec.layers:
         n_steps = steps[layer.sources[0]].shape[0]
         flat = {name: tf.reshape(steps[name], (-1, *steps[name].shape[2:])) for name in layer.sources}
-        currents = _incoming(layer, flat, params, dtype, _rounds(job, layer))
+        currents = incoming(layer, flat, params, dtype, _rounds(job, layer))
         currents = tf.reshape(currents, (n_steps, -1, *layer.output_shape))
         bias = params[f"{layer.name}.bias"]
         outputs, means = layerwise.spikes(model, c, currents, bias, job.n_steps, weights)
@@ -194,7 +194,8 @@ def _spikes(job: Job, params: dict, images):
     return last, activity
 
 
-def _neurons(job: Job):
+def neurons_of(job: Job):
+    """(neuron model, constants of its kernels, data type) of a job's layers."""
     neurons = neurons_for(job.neurons, job.phase)
     settings = job.neurons
     model = NeuronModel(
@@ -213,7 +214,7 @@ def _rounds(job: Job, layer) -> bool:
     return job.settings.round_weights and layer.name not in job.spec.on_host
 
 
-def _incoming(layer, outputs: dict, params: dict, dtype, rounded: bool = False):
+def incoming(layer, outputs: dict, params: dict, dtype, rounded: bool = False):
     """The sum of the layer's linear maps, each of an output {source: (n, ...)}, without the bias."""
     parts = [_linear(edge, outputs[edge.source], params[edge.param], dtype, rounded) for edge in layer.edges()]
     return parts[0] if len(parts) == 1 else tf.add_n(parts)

@@ -1,0 +1,90 @@
+"""An experiment with a model that was made elsewhere: its weights through every stage; the preflight of its file."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnx_models
+import pytest
+from cotrain.hardware.errors import InputError
+from cotrain.pipeline.networks import activity
+from cotrain.pipeline.networks.forward import layer_outputs
+from cotrain.pipeline.networks.readers import read_model
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    """A small network for masks, with a skip, as an .onnx file for images of 16 by 24 pixels."""
+    path = tmp_path_factory.mktemp("model") / "mine.onnx"
+    g = onnx_models.Graph((1, 16, 24), seed=2)
+    skip = g.node("Relu", g.conv("input", 1, 3, (3, 3), pads=[1, 1, 1, 1]))
+    x = g.node("Relu", g.conv(skip, 3, 4, (2, 2), strides=[2, 2]))
+    x = g.node("Relu", g.node("ConvTranspose", x, g.random(4, 3, 2, 2), g.random(3, size=0.1), strides=[2, 2]))
+    x = g.conv(g.node("Concat", x, skip, axis=1), 6, 1, (1, 1))
+    onnx.save(g.model(g.node("Sigmoid", x), [1, 16, 24]), path)
+    return path
+
+
+def run(*arguments, folder):
+    command = [sys.executable, "-m", "cotrain.pipeline", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_layers_reach_one_and_the_function_stays(segmenter):
+    model = read_model(segmenter)
+    images = np.random.default_rng(0).random((8, 16, 24, 1)).astype(np.float32)
+    params, layers = activity.scaled(model.spec, model.params, images, percentile=99.0)
+    before, after = (layer_outputs(model.spec, p, images) for p in (model.params, params))
+    np.testing.assert_allclose(after["readout"], before["readout"], rtol=0, atol=1e-5)  # float32, sums of 6
+    for entry in layers:
+        positive = after[entry["name"]][after[entry["name"]] > 0]
+        assert np.percentile(positive, 99.0) == pytest.approx(1, rel=0.02)  # the percentile is of a part of the values
+        assert entry["above"] == pytest.approx(0.01, abs=0.005)
+        assert entry["largest"] == pytest.approx(positive.max(), rel=1e-5)
+
+
+def test_every_stage_takes_it(segmenter, tmp_path):
+    (tmp_path / "own.toml").write_text(
+        'base = "demo-cae"\n[data]\nheight = 0\nwidth = 0\nn_groups = 10\n'
+        f'[network]\nname = "model"\npath = "{segmenter}"\n'
+        "[train]\nepochs = 0\n[finetune]\nepochs = 1\nn_steps = 16\nreadout_steps = 6\nepoch_samples = 16\n"
+        "[deploy]\nlimit = 4\nn_bootstrap = 50\n"
+    )
+    for verb in ("train", "finetune", "quantize", "deploy", "report", "submission"):
+        done = run(verb, "own.toml", folder=tmp_path)
+        assert done.returncode == 0, (verb, done.stderr[-1500:])
+    history = json.loads((tmp_path / "runs/own/train/history.json").read_text())
+    assert [entry["name"] for entry in history["scales"]] == ["conv_0", "conv_2", "convtranspose_4"]
+    assert history["calibrated"]
+    metrics = json.loads((tmp_path / "runs/own/deploy/metrics.json").read_text())
+    assert all(row["value"] is not None for row in metrics["rows"] if row["model"].startswith("loihi"))
+    placement = json.loads((tmp_path / "runs/own/quantize/placement.json").read_text())
+    assert placement["hardware_options"]["snip_max_spikes_per_step"] >= 50
+
+
+def test_check_reads_models(segmenter, tmp_path):
+    done = run("check", segmenter, "--json", tmp_path / "report.json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["cores"] >= 2 and not report["violations"]
+    wrong = run("check", segmenter, "--input", "8,8,1", folder=tmp_path)
+    assert wrong.returncode == 2 and "(8, 8, 1) was given" in wrong.stderr and wrong.stderr.count("\n") == 1
+
+
+def test_check_takes_a_function_that_returns_a_keras_model(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import keras\n"
+        "def make():\n"
+        "    layers = keras.layers\n"
+        "    return keras.Sequential([layers.Input((6, 6, 1)), layers.Conv2D(2, 3, activation='relu'),\n"
+        "                             layers.Conv2D(3, 3, activation='relu'), layers.Flatten(), layers.Dense(2)])\n"
+    )
+    done = run("check", "mine.py:make", folder=tmp_path)
+    assert done.returncode == 0 and "conv2d_1" in done.stdout, done.stderr[-800:]
+
+
+def test_another_image_size_is_refused(segmenter):
+    with pytest.raises(InputError, match=r"takes images of \(16, 24, 1\)"):
+        read_model(segmenter, (16, 16, 1))
