@@ -431,7 +431,20 @@ def load(name: str, overrides: list[str] | None = None) -> Experiment:
     """
     locations = {section: tuple(e.key for e in entries(cls) if e.location) for section, cls in SECTIONS.items()}
     where = name.rsplit("/", 1)[-1] if name.endswith(".toml") else f"{name}.toml"
-    return _build(layers.read(name, overrides or [], locations), where if where.isprintable() else show(where))
+    made = _build(layers.read(name, overrides or [], locations), where if where.isprintable() else show(where))
+    return _with_own_size(made)
+
+
+def _with_own_size(experiment: Experiment) -> Experiment:
+    """The experiment with its model's own height, width and channels where its data leave them to the model."""
+    data, keys = experiment.data, ("height", "width", "channels")
+    if experiment.network.name != OWN_MODEL or all(getattr(data, key) for key in keys):
+        return experiment
+    from cotrain.pipeline.networks.foreign import own_shape
+
+    own = dict(zip(keys, own_shape(experiment.network), strict=True))
+    sizes = {key: getattr(data, key) or own[key] for key in keys}
+    return dataclasses.replace(experiment, data=dataclasses.replace(data, **sizes))
 
 
 def _build(tree: dict[str, Any], where: str) -> Experiment:

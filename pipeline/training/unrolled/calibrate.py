@@ -1,10 +1,10 @@
 """Kernels and biases of a converted network, set so that its spikes tell what the model's activations are.
 
-A neuron of the chip drops what exceeds its threshold when it spikes, has no voltage below rest, and hears its inputs one
-spike at a time: its rate is lower than its activation where that is large, and above 0 where the sum of its inputs is
-below 0 but fluctuates. Layer after layer, on training images and without labels, the kernel of each channel is scaled
-and its bias shifted until mean and slope of its spikes are those of the activation (in the manner of Li et al. 2021,
-"A free lunch from ANN", section 4).
+A neuron of the chip drops what exceeds its threshold when it spikes, has no voltage below rest, and hears its inputs
+one spike at a time: its rate is lower than its activation where that is large, and above 0 where the sum of its inputs
+is below 0 but fluctuates. Layer after layer, on training images and without labels, the kernel of each channel is
+scaled and its bias shifted until mean and slope of its spikes are those of the activation (in the manner of Li et al.
+2021, "A free lunch from ANN", section 4).
 """
 
 from __future__ import annotations
