@@ -9,7 +9,7 @@ import pytest
 from bundle_of import tiny_bundle, unpacked
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.bundle import board, energy, session
-from cotrain.hardware.bundle.board import Board, check_board
+from cotrain.hardware.bundle.board import BoardTarget, check_board
 from cotrain.hardware.bundle.compare import Comparison
 from cotrain.hardware.bundle.folder import Folder
 from cotrain.hardware.bundle.run import check_files
@@ -35,7 +35,7 @@ def compared(folder, target, n=2):
 def test_registers_written_by_nengo_loihi_give_the_spikes_that_are_expected(folder, monkeypatch, precompute):
     nxsdk_stand_in.install(monkeypatch)
     monkeypatch.setitem(folder.description, "precompute", precompute)
-    comparison = compared(folder, Board(folder, layers=1))
+    comparison = compared(folder, BoardTarget(folder, layers=1))
     assert comparison.equal, comparison.table()
     host, *on_chip = comparison.totals.values()
     assert host.samples == 2 and all(total.samples == 1 for total in on_chip)
@@ -47,7 +47,7 @@ def test_registers_written_by_nengo_loihi_give_the_spikes_that_are_expected(fold
 def test_across_chips(folder, monkeypatch, precompute):
     nxsdk_stand_in.install(monkeypatch)
     monkeypatch.setitem(folder.description, "precompute", precompute)
-    target = Board(folder)
+    target = BoardTarget(folder)
     spread = import_nengo_loihi("hardware.allocators").GreedyInterchip(cores_per_chip=1)
     target.options.update(n_chips=9, allocator=spread)
     assert compared(folder, target, 1).equal
@@ -60,7 +60,7 @@ def test_options_come_from_the_emulated_run(folder, monkeypatch):
     options = folder.description["hardware_options"]
     assert options["snip_max_spikes_per_step"] >= summary["input_spikes_max"] > 50  # NengoLoihi's default drops some
     monkeypatch.setitem(folder.description, "precompute", False)
-    target = Board(folder)
+    target = BoardTarget(folder)
     target.run(0)
     (made,) = nxsdk_stand_in.Board.made
     assert len(made.n2Chips) <= options["n_chips"] and target.chips == [chip.id for chip in made.n2Chips]
@@ -71,7 +71,7 @@ def test_spikes_that_the_board_would_drop_are_an_error(folder, monkeypatch):
     monkeypatch.setitem(folder.description, "precompute", False)
     monkeypatch.setitem(folder.description, "hardware_options", {"n_chips": 1, "snip_max_spikes_per_step": 3})
     with pytest.raises(MisfitError, match=r"sample 0: Too many spikes \(\d+\)"):
-        Board(folder).run(0)
+        BoardTarget(folder).run(0)
 
 
 def test_a_wrong_weight_is_found_in_its_layer(folder, monkeypatch):
@@ -83,7 +83,7 @@ def test_a_wrong_weight_is_found_in_its_layer(folder, monkeypatch):
         core.vth = core.vth // 2  # every neuron on the chip fires more often
 
     monkeypatch.setattr(nxsdk_stand_in.Core, "start", spoilt)
-    comparison = compared(folder, Board(folder, layers=1), 1)
+    comparison = compared(folder, BoardTarget(folder, layers=1), 1)
     first_on_chip = folder.layers[1]
     assert comparison.first.startswith(f"sample 0 (s0), layer {first_on_chip}: neuron ")
     assert comparison.totals[folder.layers[0]].neurons_different == 0
@@ -92,7 +92,7 @@ def test_a_wrong_weight_is_found_in_its_layer(folder, monkeypatch):
 def test_energy_is_measured_power_less_rest_times_time(folder, monkeypatch):
     """Without noise every run says the same: 1 mW a spike and step over rest, of which NxSDK calls 20 mW x86."""
     nxsdk_stand_in.install(monkeypatch)
-    target = Board(folder)
+    target = BoardTarget(folder)
     found = target.energy(samples=6, repeats=3, idle_s=1e-3)
     first, rest, busy, after, *_ = nxsdk_stand_in.Board.made
     assert first.t == folder.n_steps  # wakes the board before it is seen at rest
@@ -116,7 +116,7 @@ def test_energy_is_measured_power_less_rest_times_time(folder, monkeypatch):
 def test_a_drifting_board_is_framed(folder, monkeypatch):
     """Rest that rises evenly cancels, because it is seen before and after; a single rest would be off by 4 mW."""
     nxsdk_stand_in.install(monkeypatch)
-    target = Board(folder)
+    target = BoardTarget(folder)
     target.chips = [0]
     nxsdk_stand_in.NOISE_MW += [0.0, 2.0, 4.0, 6.0, 8.0]  # rest, run, rest, run, rest
     found = target.energy(samples=2, repeats=2, idle_s=1e-3)
@@ -127,7 +127,7 @@ def test_a_drifting_board_is_framed(folder, monkeypatch):
 
 def test_noise_is_no_number(folder, monkeypatch):
     nxsdk_stand_in.install(monkeypatch)
-    target = Board(folder)
+    target = BoardTarget(folder)
     target.chips = [0]
     nxsdk_stand_in.NOISE_MW += [0.0, 300.0, 0.0, -300.0, 0.0]
     found = target.energy(samples=2, repeats=2, idle_s=1e-3)
@@ -174,7 +174,7 @@ def test_an_nxsdk_without_the_split_says_so(folder, monkeypatch):
         del self.energyTimeMonitor
 
     monkeypatch.setattr(nxsdk_stand_in.Board, "run", without)
-    found = Board(folder).energy(samples=2, repeats=2, idle_s=1e-3)
+    found = BoardTarget(folder).energy(samples=2, repeats=2, idle_s=1e-3)
     assert found["dynamic"]["power_w"]["mean"] > 0
     assert found["cores"] == found["x86"] == {"not_measurable": "this NxSDK does not tell cores and x86 apart"}
 
@@ -194,7 +194,7 @@ def test_a_measurement_lost_in_noise_is_made_again_with_the_command_that_is_prin
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(board.shutil, "which", lambda name: None)
     monkeypatch.setattr(board, "IDLE_S", 1e-3)
-    monkeypatch.setattr(Board.energy, "__defaults__", (None, 2, 1e-3))
+    monkeypatch.setattr(BoardTarget.energy, "__defaults__", (None, 2, 1e-3))
     manifest = check_files(str(folder.path))
     arguments = ["--target", "loihi", "--results", str(tmp_path / "results"), "--layers", "0", "--limit", "1"]
     nxsdk_stand_in.NOISE_MW += [0.0, 0.0, 3000.0, 0.0, -3000.0, 0.0]  # the sample, then rest, run, rest, run, rest
@@ -274,6 +274,6 @@ def test_a_measurement_that_fails_loses_no_results(folder, monkeypatch):
 
     monkeypatch.setattr(nxsdk_stand_in.Board, "probe", broken)
     where = {"board": board.ENERGY_BOARD, "kapoho_bay": False}
-    assert board.measure_energy(Board(folder), where) == {
+    assert board.measure_energy(BoardTarget(folder), where) == {
         "skipped": "the measurement failed: RuntimeError: no telemetry"
     }

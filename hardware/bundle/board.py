@@ -94,7 +94,7 @@ def check_board(environ: Mapping[str, str]) -> Dict[str, Any]:
     }
 
 
-class Board:
+class BoardTarget:
     """The network on the board. Each sample gets a simulator of its own, so that it starts at rest.
 
     Parameters
@@ -244,8 +244,8 @@ def read_probe(probe, board) -> Run:
     )
 
 
-def measure_energy(board: Board, where: Dict[str, Any], samples: Optional[int] = None) -> Dict[str, Any]:
-    """`Board.energy`, or {"skipped": why}: results that are already there must not be lost for it."""
+def measure_energy(board: BoardTarget, where: Dict[str, Any], samples: Optional[int] = None) -> Dict[str, Any]:
+    """`BoardTarget.energy`, or {"skipped": why}: results that are already there must not be lost for it."""
     if where["board"] != ENERGY_BOARD and not where["kapoho_bay"]:
         return {"skipped": f"power is metered on board {ENERGY_BOARD} only; set BOARD={ENERGY_BOARD}"}
     if "--skip-power=1" in (where.get("lmt_options") or ""):

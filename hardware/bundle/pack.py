@@ -21,7 +21,7 @@ from cotrain.hardware.bundle.folder import (
     sample_file,
 )  # fmt: skip
 from cotrain.hardware.bundle.source import closure
-from cotrain.hardware.bundle.targets import Emulator
+from cotrain.hardware.bundle.targets import EmulatorTarget
 from cotrain.hardware.errors import InputError, MisfitError
 from cotrain.hardware.files import json_bytes, write_bytes
 from cotrain.hardware.preflight.report import Report
@@ -153,7 +153,7 @@ def pack(
 def _expected(files, say):
     """Run the bundle on the emulator, as the lab will: from its files."""
     folder = Folder(Path(), digest="", contents=files)
-    emulator = Emulator(folder)
+    emulator = EmulatorTarget(folder)
     records, totals = {}, dict.fromkeys(folder.layers, 0)
     try:
         for index in range(len(folder.names)):

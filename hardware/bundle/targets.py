@@ -14,15 +14,15 @@ TARGETS = ("emulator", "reference", "loihi")
 
 
 def open_target(name: str, folder: Folder, layers: int = 0):
-    """The target `name`, one of TARGETS; `layers` as in `hardware.bundle.board.Board`."""
+    """The target `name`, one of TARGETS; `layers` as in `hardware.bundle.board.BoardTarget`."""
     if name == "loihi":
-        from cotrain.hardware.bundle.board import Board
+        from cotrain.hardware.bundle.board import BoardTarget
 
-        return Board(folder, layers)
-    return {"emulator": Emulator, "reference": Reference}[name](folder)
+        return BoardTarget(folder, layers)
+    return {"emulator": EmulatorTarget, "reference": ReferenceTarget}[name](folder)
 
 
-class Emulator:
+class EmulatorTarget:
     """The fast emulator."""
 
     def __init__(self, folder: Folder, builder: Optional[Callable] = None):
@@ -51,7 +51,7 @@ class Emulator:
         self.sim.close()
 
 
-class Reference:
+class ReferenceTarget:
     """nengo-loihi's own emulator."""
 
     def __init__(self, folder: Folder):

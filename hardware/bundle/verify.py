@@ -19,7 +19,7 @@ from cotrain.hardware.bundle import archive, run
 from cotrain.hardware.bundle.compare import Comparison
 from cotrain.hardware.bundle.folder import Folder
 from cotrain.hardware.bundle.results import read_record, read_results
-from cotrain.hardware.bundle.targets import Emulator
+from cotrain.hardware.bundle.targets import EmulatorTarget
 from cotrain.hardware.errors import CorruptError, CotrainError, InputError, UnsupportedError
 from cotrain.hardware.files import one_line
 
@@ -27,7 +27,7 @@ Builders = Mapping[str, Callable]
 
 
 @dataclass(frozen=True)
-class Verified:
+class Verification:
     """A bundle that was checked, and results that were compared with it."""
 
     manifest: Dict[str, Any]
@@ -47,7 +47,7 @@ class Verified:
 
 def verify(
     bundle: Path, results: Optional[Path] = None, say=print, builders: Optional[Builders] = None, execute: bool = False
-) -> Verified:
+) -> Verification:
     """Check a bundle (archive or unpacked folder), emulate it again, and compare results with it.
 
     Parameters
@@ -81,7 +81,7 @@ def verify(
         say(f"emulator: {emulated['samples_different']} of {emulated['samples']} samples differ; "
             f"first: {emulated['first_difference']}")  # fmt: skip
     if results is None:
-        return Verified(manifest, emulated)
+        return Verification(manifest, emulated)
     return _compare(folder, manifest, emulated, Path(results), say)
 
 
@@ -94,7 +94,7 @@ def _emulated(folder: Folder, builders: Builders) -> Dict[str, Any]:
             "--execute runs the bundle's own code, as you"
         )
     try:
-        emulator = Emulator(folder, builders[name])
+        emulator = EmulatorTarget(folder, builders[name])
         comparison = Comparison(folder.layers, folder.names)
         try:
             for index in range(len(folder.names)):
@@ -146,4 +146,4 @@ def _compare(folder, manifest, emulated, results, say):
     say(f"{tree['target']}: {len(outputs)} of {len(folder.names)} samples came back")
     say(comparison.table())
     spikes = {name: np.mean(each, axis=0) for name, each in counts.items()}
-    return Verified(manifest, emulated, tree, comparison, outputs, expected, spikes, folder.description)
+    return Verification(manifest, emulated, tree, comparison, outputs, expected, spikes, folder.description)

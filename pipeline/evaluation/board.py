@@ -18,7 +18,7 @@ def board_row(checked, scored: dict[str, np.ndarray], metrics: dict[str, Any]) -
 
     Parameters
     ----------
-    checked : hardware.bundle.verify.Verified
+    checked : hardware.bundle.verify.Verification
     scored : dict
         predictions.npz of the deploy stage: true targets by sample.
     metrics : dict
