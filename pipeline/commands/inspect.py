@@ -179,7 +179,7 @@ def _measure(experiment: Experiment, dataset: Dataset, spec, params, facts: dict
     )
     for one in (pace.training(experiment, dataset, "ann"), pace.training(experiment, dataset, "hybrid"), deploy):
         seconds = one.seconds + facts["data"]["load_s"]  # each stage reads the data
-        facts["minutes"].append({"stage": one.stage, "minutes": round(seconds / 60, 2), "why": one.why})
+        facts["minutes"].append({"stage": one.stage, "minutes": round(seconds / 60, 4), "why": one.why})
         say(f"  {one.stage:<9} about {duration(seconds)}: {one.why}")
 
 
