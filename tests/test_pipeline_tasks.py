@@ -10,6 +10,7 @@ import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import datasets
 from cotrain.pipeline.datasets import IGNORE, Dataset
+from cotrain.pipeline.evaluation.tally import Tally
 from cotrain.pipeline.experiment import TrainSettings
 from cotrain.pipeline.metrics import box_iou, dice
 from cotrain.pipeline.networks import spec_for
@@ -236,3 +237,14 @@ def test_views_of_classes_are_shifted_by_whole_pixels_mirrored_and_cut():
     changed = (views != data.images).sum(axis=(1, 2, 3))
     assert 4 <= changed.min() and changed.max() == 16  # a corner at least, 4 x 4 pixels at most
     assert spec_for(experiment_for("classes").network, (8, 8), 3).output_shape == (3,)
+
+
+def test_a_row_of_classes():
+    """Classes of 5 to 10 images: a resample with many of the rare ones would score above 1."""
+    data, experiment = classes_data(), experiment_for("classes")
+    tally = Tally(experiment, network_for(experiment.network, data), data, 1)
+    tally.final.append(data.targets)
+    row = tally.row("ann", 0.0)
+    assert row["value"] == pytest.approx(1) and row["ci95"][0] < row["ci95"][1] == 1
+    assert row["per_class"] == dict.fromkeys(data.class_names, 1.0) and row["fraction_right"] == 1
+    assert np.trace(row["confusion"]) == len(data)

@@ -109,7 +109,11 @@ class Tally:
         row: dict[str, Any] = {
             "model": model,
             "value": float(values.mean()),
-            "ci95": list(bootstrap_ci(values, seed=self.experiment.seed, n_resamples=deploy.n_bootstrap)),
+            # images of rare classes count more than one, and a resample may hold many of them
+            "ci95": [
+                min(max(limit, 0.0), 1.0)
+                for limit in bootstrap_ci(values, seed=self.experiment.seed, n_resamples=deploy.n_bootstrap)
+            ],
             "mean_rate_hz": None,
             "spikes_per_inference": None,
             "synops_per_inference": None,
