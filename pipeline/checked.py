@@ -58,10 +58,10 @@ def setting(
         A path. In an experiment's file it is relative to that file, and where a result lies is no part of what it is a
         function of.
     """
-    more = {"unit": unit, "choices": tuple(choices), "location": location}
+    more: dict[str, Any] = {"unit": unit, "choices": tuple(choices), "location": location}
     more["each"] = {"ge": least, "gt": above, "le": most, "lt": below} if isinstance(default, tuple) else {}
     bounds = {} if isinstance(default, tuple) else {"ge": least, "gt": above, "le": most, "lt": below}
-    given = {**bounds, "min_length": shortest, "max_length": longest}
+    given: dict[str, Any] = {**bounds, "min_length": shortest, "max_length": longest}
     given = {name: value for name, value in given.items() if value is not None}
     return Field(default=default, description=meaning, json_schema_extra=more, **given)
 
@@ -190,7 +190,7 @@ def _explain(cls: type, error: ValidationError) -> str:
     section = getattr(cls, "SECTION", "")
     known = {one.key: one for one in entries(cls)}
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden", "no_such_attribute"):
-        names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        names = [f.name for f in dataclasses.fields(cls)]
         inside = f" in [{section}]" if section else ""
         return f"unknown setting {key!r}{inside}{nearest(key, names)}; there are {', '.join(names)}"
     if key not in known:

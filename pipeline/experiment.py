@@ -267,9 +267,6 @@ class TrainSettings(PhaseSettings):
     batch_norm: bool = setting(
         False, "standardise every layer's input batch by batch; folded into the weights afterwards (tensorflow)"
     )
-    batch_norm: bool = setting(
-        False, "standardise every layer's input batch by batch; folded into the weights afterwards (tensorflow)"
-    )
 
 
 @settings
