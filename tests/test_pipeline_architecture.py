@@ -23,7 +23,7 @@ PACKAGE_NAMES = {"pillow": "PIL", "nengo-dl": "nengo_dl", "nengo-loihi": "nengo_
 NOT_PUBLISHED = {"nxsdk"}  # Intel's, on lab hosts only
 IN_NOTEBOOKS = {"pandas"}  # whoever calls to_dataframe has it
 USED_BY_OTHERS = {"tensorboard"}  # TensorFlow's writer of summaries
-AWAITED = {"h5py", "jinja2", "onnx"}  # for work that has begun
+AWAITED = {"jinja2"}  # for work that has begun
 
 
 def imports(path: Path) -> set[str]:

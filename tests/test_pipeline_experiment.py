@@ -188,11 +188,20 @@ def test_bases_that_are_not_there_or_run_in_a_circle(tmp_path):
 
 
 def test_a_model_of_ones_own_brings_its_sizes_and_may_keep_its_weights(tmp_path):
+    import onnx
+    from onnx_models import vgg
+
+    model = vgg()
+    onnx.save(model, tmp_path / "m.onnx")
+    _, channels, height, width = (d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
     mine = tmp_path / "mine.toml"
-    mine.write_text('[network]\nname = "model"\npath = "m.keras"\n[data]\nheight = 8\n[train]\nepochs = 0\n')
+    mine.write_text('[network]\nname = "model"\npath = "m.onnx"\n[train]\nepochs = 0\n')
     loaded = experiment.load(str(mine))
-    assert (loaded.data.height, loaded.data.width, loaded.data.channels) == (8, 0, 0)
-    assert loaded.train.epochs == 0 and loaded.network.path == str(tmp_path / "m.keras")
+    assert (loaded.data.height, loaded.data.width, loaded.data.channels) == (height, width, channels)
+    assert loaded.train.epochs == 0 and loaded.network.path == str(tmp_path / "m.onnx")
+    (tmp_path / "m.onnx").unlink()
+    with pytest.raises(MissingError, match="m.onnx does not exist"):
+        experiment.load(str(mine))
 
 
 @pytest.mark.parametrize("name", ["..", ".hidden", "-x", "a" * 101, "\u00e4" * 51, "a\nb", " a"])
