@@ -127,7 +127,7 @@ def test_views_below_0_are_the_tasks_own():
     settings = TrainSettings(view_stretch=0.1, view_rotate_deg=20.0)
     assert TASKS["masks"].views(settings) == {"shift": 0.08, "scale": 0.08, "stretch": 0.1, "rotate_deg": 20.0}
     assert TASKS["boxes"].views(settings) == {"shift": 0.08, "scale": 0.08, "stretch": 0.1}
-    assert experiment.load("cae").train.view_gain == -1
+    assert experiment.load("demo-cae").train.view_gain == -1
 
 
 def test_an_epoch_may_be_judged_by_a_part_of_whole_volumes():

@@ -109,7 +109,7 @@ def own(name, seed=0, bias=0.0) -> Case:
     from cotrain.pipeline.networks import build, neurons_for, spec_for
 
     settings = experiment.load(name)
-    spec = spec_for(settings.network, (settings.data.height, settings.data.width))
+    spec = spec_for(settings.network, settings.data.input_shape)
     params = spec.init_params(seed)
     params.update({k: v + np.float32(bias) for k, v in params.items() if k.endswith(".bias")})
     built = build(
@@ -128,5 +128,5 @@ CASES = {
     "cifar10": cifar10,
     "mnist": mnist,
     "locnet": lambda: own("locnet"),
-    "cae": lambda: own("cae"),
+    "cae": lambda: own("cae-60"),
 }
