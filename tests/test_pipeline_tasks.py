@@ -17,6 +17,8 @@ from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.tasks import LOSSES, TASKS, metric_name, network_for, task_of
 from cotrain.pipeline.tasks.boxes import constant_box
 from cotrain.pipeline.tasks.masks import constant_mask
+from cotrain.pipeline.training import job_for
+from cotrain.pipeline.training.backend import make_backend
 from scipy.optimize import minimize
 from small_training import boxes_data, classes_data, experiment_for, labels_data, masks_data
 
@@ -248,3 +250,18 @@ def test_a_row_of_classes():
     assert row["value"] == pytest.approx(1) and row["ci95"][0] < row["ci95"][1] == 1
     assert row["per_class"] == dict.fromkeys(data.class_names, 1.0) and row["fraction_right"] == 1
     assert np.trace(row["confusion"]) == len(data)
+
+
+@pytest.mark.parametrize("make", [labels_data, classes_data])
+@pytest.mark.parametrize("phase", ["ann", "hybrid"])
+def test_both_trainers_have_the_same_loss(make, phase):
+    data = make()
+    job = job_for(experiment_for(data.task), data, phase)
+    params = job.spec.init_params(0)
+    batch = data.images[:8], job.scaler.standardise(data.targets[:8]).astype(np.float32)
+    losses = []
+    for name in ("nengo-dl", "tensorflow"):
+        backend = make_backend(name, job, params)
+        losses.append([backend.train_step(*batch, 0.01).loss for _ in range(3)])
+        backend.close()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3) and losses[0][2] < losses[0][0]
