@@ -26,6 +26,10 @@ def test_words(before, after):
     assert ast.unparse(_Words().visit(ast.parse(before))) == ast.unparse(ast.parse(after))
 
 
+NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+
+
+@pytest.mark.skipif(not NUMPY_2, reason="NumPy 1 does not know copy=None, and needs no changed words")
 def test_a_module_that_is_loaded_so_runs(tmp_path):
     file = tmp_path / "some.py"
     file.write_text("import numpy as np\ndef ints(x):\n    return np.array(x, dtype=np.int64, copy=False, ndmin=1)\n")
@@ -39,4 +43,4 @@ def test_a_module_that_is_loaded_so_runs(tmp_path):
 def test_only_where_it_is_needed():
     import_nengo_loihi()
     there = any(isinstance(finder, _Finder) for finder in sys.meta_path)
-    assert there == (np.lib.NumpyVersion(np.__version__) >= "2.0.0")
+    assert there == NUMPY_2
