@@ -23,7 +23,6 @@ PACKAGE_NAMES = {"pillow": "PIL", "nengo-dl": "nengo_dl", "nengo-loihi": "nengo_
 NOT_PUBLISHED = {"nxsdk"}  # Intel's, on lab hosts only
 IN_NOTEBOOKS = {"pandas"}  # whoever calls to_dataframe has it
 USED_BY_OTHERS = {"tensorboard"}  # TensorFlow's writer of summaries
-AWAITED = {"jinja2"}  # for work that has begun
 
 
 def imports(path: Path) -> set[str]:
@@ -280,7 +279,7 @@ def test_every_declared_distribution_is_used():
     by_name = set(re.findall(r"""import_module\(["'](\w+)|_import\(["'](\w+)""", text))
     used |= {name for pair in by_name for name in pair if name}
     unused = (distributions() | distributions("sweep")) - used
-    assert unused - USED_BY_OTHERS - AWAITED == set()
+    assert unused - USED_BY_OTHERS == set()
 
 
 def loaded_after(source: str) -> set[str]:
