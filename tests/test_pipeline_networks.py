@@ -108,7 +108,7 @@ def test_an_odd_resolution_is_refused(shape):
 
 def test_an_unknown_network_is_refused():
     with pytest.raises(InputError, match="locnet, cae"):
-        spec_for(NetworkSettings(name="unet"), (8, 8))
+        spec_for(NetworkSettings(name="lenet"), (8, 8))
 
 
 @pytest.mark.parametrize("pool_kernel", [2, 3])

@@ -14,7 +14,7 @@ from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.sweeps import sampling
 from cotrain.pipeline.sweeps.plan import Plan
 
-FRONT, OTHERS = "s-loihi-hybrid", "s-constant"
+FRONT, OTHERS = "loihi-hybrid", "constant"  # colours of the page
 
 
 def render(plan: Plan, summary: dict[str, Any], folder: Path) -> bytes:
@@ -88,7 +88,7 @@ def _front(first, other, complete, front) -> Figure:
     xs = [t["values"][other.name] for t in complete]
     ys = [t["values"][first.name] for t in complete]
     log_x = min(xs) > 0 and max(xs) / min(xs) > 20
-    axes = charts.Axes((min(xs), max(xs)), (min(ys), max(ys)), log_x=log_x)
+    axes = charts.Axes((min(xs), max(xs)), (min(ys), max(ys)), log_x=log_x, left=78)
     axes.frame(other.name, first.name)
     signs = np.array([1 if first.direction == "maximize" else -1, 1 if other.direction == "maximize" else -1])
     best = sorted((t for t in complete if t["number"] in front), key=lambda t: t["values"][other.name])
@@ -110,7 +110,7 @@ def _parallel(plan: Plan, complete, summary) -> Figure:
     """One line a trial over all settings and objectives."""
     columns = [(key, [t["params"][key] for t in complete]) for key in plan.space]
     columns += [(o.name, [t["values"][o.name] for t in complete]) for o in plan.objectives]
-    width, height, left = max(380, 120 * len(columns)), 280, 60
+    width, height, left = max(380, 190 * len(columns)), 280, 95
     step = (width - 2 * left) / max(len(columns) - 1, 1)
     places, parts = [], []
     for i, (name, values) in enumerate(columns):
