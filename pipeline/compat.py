@@ -43,6 +43,7 @@ SPURIOUS_WARNINGS: tuple[tuple[str, type[Warning], str], ...] = (
     (r"`(Model\.state_updates|layer\.updates)` will be removed", UserWarning, r"tf_keras\.src\."),
     # Nengo 3.2 on NumPy 1.26: it compares versions with distutils and has a copy of an old SciPy
     ("distutils Version classes are deprecated", DeprecationWarning, ""),
+    ("The distutils package is deprecated", DeprecationWarning, r"nengo\.utils\.numpy"),
     ("Conversion of an array with ndim > 0", DeprecationWarning, r"nengo\._vendor\.scipy\."),
     ("`product` is deprecated", DeprecationWarning, r"nengo\.utils\.filter_design"),
 )
