@@ -63,7 +63,7 @@ def test_seeds_differ_and_the_split_does_not(runs):
 def test_what_is_done_is_not_done_again(runs, capsys):
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.*") if path.name != "seeds.json"}
     assert main(["repeat", NAME, "--seeds", "2", *FEW, "--runs", str(runs), *TINY]) == 0
-    assert capsys.readouterr().out.count("up to date") == 2 * 3
+    assert capsys.readouterr().out.count("up to date") == 2 * 4  # quantize, too
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -86,7 +86,7 @@ def test_the_report_shows_the_seeds_of_its_settings_only(runs, tmp_path):
 def test_two_workers_score_what_one_process_scores(runs, tmp_path, monkeypatch):
     from cotrain.pipeline.evaluation import shards
 
-    monkeypatch.setattr(shards, "SAMPLES", 3)  # some shards a row
+    monkeypatch.setattr(shards, "SAMPLES", 1)  # some shards a row
     found = []
     for workers in ("1", "2"):
         path = tmp_path / f"{workers}.json"
@@ -96,7 +96,7 @@ def test_two_workers_score_what_one_process_scores(runs, tmp_path, monkeypatch):
         for row in [metrics, *metrics["rows"]]:
             del row["seconds"]
         found.append(metrics)
-    assert found[0]["n_samples"] > 6
+    assert found[0]["n_samples"] > 2
     assert found[0] == found[1]
 
 
