@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cotrain.hardware.errors import CotrainError
@@ -80,6 +84,23 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
+@contextmanager
+def _tidy_when_terminated() -> Iterator[None]:
+    """Let SIGTERM end the work as an exception does, so that temporary folders and child processes go with it."""
+
+    def stop(number, frame):
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the exit status."""
     words = sys.argv[1:] if argv is None else argv
@@ -91,7 +112,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"loihi-cotrain {__version__}")
             return 0
         arguments = parser_for(words[0]).parse_args(words[1:])
-        return arguments.run(arguments)
+        with _tidy_when_terminated():
+            return arguments.run(arguments)
     except CotrainError as error:
         tell(sys.stderr, f"cotrain: {error}\n")
         return 2

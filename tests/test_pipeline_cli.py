@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -332,3 +333,20 @@ def test_settings_prints_every_key_with_default_bounds_and_meaning(capsys):
     for wrong, words in (("trian", "did you mean 'train'"), ("train.epoch", "did you mean 'epochs'")):
         assert cotrain("settings", wrong) == 2
         assert words in capsys.readouterr().err
+
+
+def test_sigterm_leaves_no_temporary_folder(tmp_path):
+    code = (
+        "import os, signal, sys, tempfile, time\n"
+        "from cotrain.pipeline import __main__ as command_line\n"
+        "from cotrain.pipeline.commands import status\n"
+        "def run(arguments):\n"
+        "    with tempfile.TemporaryDirectory(dir=sys.argv[1]):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(20)\n"
+        "status.run = run\n"
+        "sys.exit(command_line.main(['status']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert list(tmp_path.iterdir()) == [] and done.stderr == ""
