@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any, Optional, TextIO
@@ -27,9 +28,23 @@ def tell(stream, text: str) -> bool:
     try:
         stream.write(text)
         stream.flush()
-    except (AttributeError, OSError, ValueError):
+    except OSError:
+        _drop(stream)
+        return False
+    except (AttributeError, ValueError):
         return False
     return True
+
+
+def _drop(stream) -> None:
+    """Let what a full stream still holds go nowhere: Python would fail on it at exit, with status 120."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        stream.flush()
+    except (AttributeError, OSError, ValueError):
+        pass
 
 
 class Progress:

@@ -123,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    finally:
+        tell(sys.stderr, "")  # warnings of others that could not be written
 
 
 if __name__ == "__main__":

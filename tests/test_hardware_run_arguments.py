@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -202,7 +203,10 @@ def test_nobody_to_tell(closed, tmp_path):
         ("-m cotrain.pipeline check net.py:make", 0),
         ("-m cotrain.pipeline check no.py:m", 2),
     ):
-        done = subprocess.run(f"{sys.executable} {command} {closed}", shell=True, cwd=tmp_path, stdout=subprocess.PIPE)
+        environ = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+        done = subprocess.run(
+            f"{sys.executable} {command} {closed}", shell=True, cwd=tmp_path, stdout=subprocess.PIPE, env=environ
+        )
         assert done.returncode == status, command
         assert bool(done.stdout) == (status == 0) and b"Traceback" not in done.stdout
 
