@@ -122,6 +122,23 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert "  going on after epoch 1" in lines and len(backend.rates) == 1 and trained.history["best_epoch"] == 2
 
 
+def test_a_watcher_that_stops_a_training_stops_it_again(tmp_path):
+    """What it is told hangs on the epochs alone, not on where a process was killed."""
+    told, values = [], [0.2, 0.5, 0.4, 0.6, 0.3]
+
+    def watcher(epoch, best):
+        told.append((epoch, round(best, 6)))
+        if epoch == 2:
+            raise RuntimeError("enough")
+
+    for _ in range(2):
+        with loop.watched(watcher), pytest.raises(RuntimeError):
+            fit_script(tmp_path, values)
+    assert told == [(1, 0.5), (2, 0.5), (2, 0.5)]
+    fit_script(tmp_path, values)
+    assert len(told) == 3  # nobody watches any more
+
+
 def test_batches_are_full_cover_every_sample_and_depend_on_seed_and_epoch():
     data = boxes_data(25)  # 17 for training
     train = data.subset("train")

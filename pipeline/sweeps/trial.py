@@ -86,7 +86,7 @@ class _Trial:
         self.task, self.folder, self.started = task, folder, started
         self.data, self.shared = Path(task["data"]), Path(task["sweep"]) / artifacts.SHARED
         self.experiment = experiments.load(task["base"], task["overrides"])
-        self.limits, self.best = task["thresholds"], float("-inf")
+        self.limits = task["thresholds"]
 
     def run(self) -> dict[str, Any]:
         kinds = {ROWS[model].parameters for model in self.task["models"]} - {""}
@@ -119,7 +119,7 @@ class _Trial:
         return Context(self.experiment, STAGES[stage], self.folder, self.data)
 
     def _stage(self, name: str) -> None:
-        """Run a stage, or take it from the trial that had the same settings; see `share`."""
+        """Run a stage, or take it from the trial that had the same settings; see `_bring`."""
         from cotrain.pipeline.stages import runner
         from cotrain.pipeline.training.loop import watched
 
@@ -133,14 +133,13 @@ class _Trial:
         _bring(root, self.folder, self.experiment.name, name)
         self._hurry(0, 0.0)
 
-    def _watch(self, epoch: int, value: float) -> None:
-        self._hurry(epoch, value)
-        self.best = max(self.best, value)
+    def _watch(self, epoch: int, best: float) -> None:
+        self._hurry(epoch, best)
         limit = self.limits[epoch] if epoch < len(self.limits) else None
-        if limit is not None and self.best < limit:
-            raise _Pruned(f"validation {self.best:.4f} after epoch {epoch}; half of the trials before had {limit:.4f}")
+        if limit is not None and best < limit:
+            raise _Pruned(f"validation {best:.4f} after epoch {epoch}; half of the trials before had {limit:.4f}")
 
-    def _hurry(self, epoch: int, value: float) -> None:
+    def _hurry(self, epoch: int, best: float) -> None:
         seconds = time.perf_counter() - self.started
         if self.task["timeout_s"] and seconds > self.task["timeout_s"]:
             raise _Late(f"took more than timeout_s = {self.task['timeout_s']:g} s")

@@ -54,7 +54,11 @@ _WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 @contextmanager
 def watched(watcher: Watcher) -> Iterator[None]:
-    """Have every training in here call ``watcher(epoch, metric)`` after each epoch's checkpoint; it may raise."""
+    """Have every training in here call ``watcher(epoch, best)`` after each epoch's checkpoint; it may raise.
+
+    `best` is the best validation metric so far. A training that goes on from a checkpoint calls it for that one
+    again, so that what the watcher decides does not hang on where a process was killed.
+    """
     token = _WATCHER.set(watcher)
     try:
         yield
@@ -118,6 +122,8 @@ def fit(
     logs = _TensorBoard(folder / artifacts.TENSORBOARD)
     progress = Progress("training", settings.epochs * n_batches, done=(len(history["epochs"]) - 1) * n_batches)
     watcher = _WATCHER.get()
+    if watcher and found:
+        watcher(len(history["epochs"]) - 1, history["epochs"][history["best_epoch"]]["metric"])
     seconds = []  # not part of the history, which is the same in every run
     try:
         for epoch in range(len(history["epochs"]), settings.epochs + 1):
@@ -148,7 +154,7 @@ def fit(
             progress.close()
             say(_line(history, schedule, seconds))
             if watcher:
-                watcher(epoch, value)
+                watcher(epoch, history["epochs"][history["best_epoch"]]["metric"])
     except KeyboardInterrupt:
         say(f"  stopped in epoch {len(history['epochs'])}; the same command goes on from there")
         raise
