@@ -13,8 +13,8 @@ from cotrain.hardware.errors import InputError, MissingError
 from cotrain.pipeline import experiment as experiments
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.runs import artifacts
-from cotrain.pipeline.runs.asked import DATA, RUNS, Asked
 from cotrain.pipeline.runs.folder import RunFolder
+from cotrain.pipeline.runs.request import DATA, RUNS, Request
 from cotrain.pipeline.stages import runner
 from cotrain.pipeline.stages.table import STAGES
 from cotrain.pipeline.words import nearest, show
@@ -75,7 +75,7 @@ def run(
         said = os.fspath(experiment)
         settings = experiments.load(said, list(changes))
     where = Path(data) if data is not None else Path(os.environ.get("COTRAIN_DATA") or DATA)
-    asked = Asked(said, changes, Path(runs), where)
+    asked = Request(said, changes, Path(runs), where)
     for name in list(STAGES)[: list(STAGES).index(until) + 1]:
         if name == until or not STAGES[name].automatic:  # what runs by itself is run by those that need it
             runner.run(name, settings, Path(runs), where, force, say=say, asked=asked)

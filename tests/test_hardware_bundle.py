@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from bundle_of import tiny_bundle, unpacked
 from cotrain.hardware.bundle import archive, run, verify
-from cotrain.hardware.bundle.compare import Comparison
+from cotrain.hardware.bundle.differences import Differences
 from cotrain.hardware.bundle.folder import Folder, npz_bytes
 from cotrain.hardware.bundle.results import Results
 from cotrain.hardware.bundle.source import closure
@@ -160,13 +160,13 @@ def test_a_flipped_bit_in_any_file_names_it(bundle, tmp_path):
     rng = random.Random(1)
     for name, data in files.items():
         spoilt = {**files, name: flipped(data, rng.randrange(8 * len(data)))}
-        with pytest.raises(run.Damaged, match=f"^{name} is damaged"):
+        with pytest.raises(run.DamagedBundle, match=f"^{name} is damaged"):
             run.check_files(top, spoilt.__getitem__)
-        with pytest.raises(run.Damaged, match=f"^{name} is missing"):
+        with pytest.raises(run.DamagedBundle, match=f"^{name} is missing"):
             run.check_files(top, {n: d for n, d in files.items() if n != name}.__getitem__)
     manifest = files["manifest.json"]
     for bit in rng.sample(range(8 * len(manifest)), 1000):
-        with pytest.raises(run.Damaged, match="^manifest.json is damaged"):
+        with pytest.raises(run.DamagedBundle, match="^manifest.json is damaged"):
             run.read_manifest(flipped(manifest, bit))
     packed = tmp_path / "again.tar.gz"
     packed.write_bytes(archive.archive_bytes({**files, "params.npz": files["params.npz"] + b"\0"}, top))
@@ -360,7 +360,7 @@ def test_a_difference_of_the_output_alone(unpacked_once):
     record = lab.expected(0)
     record["output_steps"][11] += np.uint64(1)
     del record["spikes/dense1"]  # a layer that the board did not count
-    comparison = Comparison(lab.layers, lab.names)
+    comparison = Differences(lab.layers, lab.names)
     comparison.add(0, lab.expected(0), record)
     assert comparison.first == "sample 0 (s0), output: differs from step 12 on; largest difference of the mean 0"
     assert comparison.to_dict()["layers"][-1]["spikes"] is None and "not counted" in comparison.table()

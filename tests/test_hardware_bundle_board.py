@@ -10,7 +10,7 @@ from bundle_of import tiny_bundle, unpacked
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.bundle import board, energy, session
 from cotrain.hardware.bundle.board import BoardTarget, check_board
-from cotrain.hardware.bundle.compare import Comparison
+from cotrain.hardware.bundle.differences import Differences
 from cotrain.hardware.bundle.folder import Folder
 from cotrain.hardware.bundle.run import check_files
 from cotrain.hardware.errors import InputError, MisfitError, MissingError
@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 
 def compared(folder, target, n=2):
-    comparison = Comparison(folder.layers, folder.names)
+    comparison = Differences(folder.layers, folder.names)
     for index in range(n):
         comparison.add(index, folder.expected(index), target.run(index))
     return comparison

@@ -11,7 +11,7 @@ import random
 import pytest
 from cotrain import hardware
 from cotrain.hardware.chip import events
-from cotrain.hardware.cost import energy, placed
+from cotrain.hardware.cost import energy, occupancy
 from cotrain.hardware.cost.estimate import constants
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.__main__ import main
@@ -213,7 +213,7 @@ def test_mean_hops_by_enumeration(cores, width, height):
     pairs = list(itertools.product(itertools.product(range(width), range(height)), repeat=2))
     x = sum(abs(a[0] - b[0]) for a, b in pairs) / len(pairs)
     y = sum(abs(a[1] - b[1]) for a, b in pairs) / len(pairs)
-    assert placed.mean_hops(cores) == pytest.approx((x, y))
+    assert occupancy.mean_hops(cores) == pytest.approx((x, y))
 
 
 def test_keras_spiking_published_example():

@@ -16,7 +16,7 @@ from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.builder.fastbuild import fast_model
 from cotrain.hardware.compiler.compile import compile_network, program_from_model
 from cotrain.hardware.errors import MisfitError
-from cotrain.hardware.placement.cores import Lowered
+from cotrain.hardware.placement.cores import LoweredNetwork
 from emulator_networks import ensemble, nengo_loihi, random_network
 from nengo.dists import Choice, Uniform
 from nengo.exceptions import BuildError
@@ -103,7 +103,7 @@ def assert_same_passes(net, look, expected, expected_warnings, **kwargs):
     np.random.seed(1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = _facts(Lowered(net, 0.001, look=look, **kwargs).integers())
+        found = _facts(LoweredNetwork(net, 0.001, look=look, **kwargs).integers())
     unseen = {"next draw": np.random.RandomState(1).randint(2**31 - 1)} if look else {}
     assert found == {**expected, **unseen}
     assert {_plain(str(w.message), {}) for w in caught} == (set() if look else expected_warnings)

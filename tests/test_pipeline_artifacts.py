@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from cotrain.hardware.errors import BusyError, CorruptError, MissingError, OutputError
 from cotrain.pipeline.runs import artifacts
-from cotrain.pipeline.runs.asked import Asked
 from cotrain.pipeline.runs.folder import RunFolder
 from cotrain.pipeline.runs.lock import locked, owner
+from cotrain.pipeline.runs.request import Request
 
 
 @pytest.fixture
@@ -261,10 +261,10 @@ def test_names_of_comparisons_stay_short(tmp_path):
 
 
 def test_a_command_is_printed_as_it_was_asked_for(tmp_path):
-    asked = Asked("my set.toml", ("train.epochs=1", "title=a b"), tmp_path / "r")
+    asked = Request("my set.toml", ("train.epochs=1", "title=a b"), tmp_path / "r")
     words = shlex.split(asked.command("train", "--force"))
     assert words == [
         "cotrain", "train", "my set.toml", "--force", "--set", "train.epochs=1", "--set", "title=a b",
         "--runs", str(tmp_path / "r"),
     ]  # fmt: skip
-    assert Asked("locnet").command("report") == "cotrain report locnet"
+    assert Request("locnet").command("report") == "cotrain report locnet"

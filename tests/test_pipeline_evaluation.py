@@ -8,8 +8,8 @@ import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import experiment as experiments
 from cotrain.pipeline.datasets import Dataset
-from cotrain.pipeline.evaluation import kept, models
-from cotrain.pipeline.evaluation.evaluate import Kept, check_models, evaluate
+from cotrain.pipeline.evaluation import models, row_states
+from cotrain.pipeline.evaluation.evaluate import RowStates, check_models, evaluate
 from cotrain.pipeline.evaluation.models import LoihiModel, NengoDLModel
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.evaluation.tally import Tally, agreement, skipped
@@ -172,24 +172,24 @@ def test_a_stopped_comparison_goes_on_within_the_row(small, tmp_path, monkeypatc
     dataset, both = boxes_on(images), {"ann": params, "hybrid": {k: 1.1 * v for k, v in params.items()}}
 
     def run(folder=None, key="key", say=lambda _: None):
-        where = Kept(folder, key) if folder else None
-        return evaluate(experiment, spec, both, dataset.targets[0], dataset, say=say, kept=where)
+        where = RowStates(folder, key) if folder else None
+        return evaluate(experiment, spec, both, dataset.targets[0], dataset, say=say, states=where)
 
     def without_seconds(result):
         result.metrics.pop("seconds")
         return result.metrics | {"rows": [{**row, "seconds": None} for row in result.metrics["rows"]]}
 
     whole = run()
-    save = Kept.save
+    save = RowStates.save
 
     def stop_after(self, model, tallies, facts):
         save(self, model, tallies, facts)
         if model == stop_in:
             raise Stop
 
-    monkeypatch.setattr(kept, "EVERY_S", 0)
+    monkeypatch.setattr(row_states, "EVERY_S", 0)
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(Kept, "save", stop_after)
+        patch.setattr(RowStates, "save", stop_after)
         run(tmp_path / "rows")
     opened, lines = [], []
     for name in ("NengoDLModel", "LoihiModel"):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.io
 import scipy.sparse
-from cotrain.pipeline.datasets.base import Unusable
-from cotrain.pipeline.datasets.matfile import Damaged, parse_mat, read_mat
+from cotrain.pipeline.datasets.base import DamagedFile, Unusable
+from cotrain.pipeline.datasets.matfile import parse_mat, read_mat
 from cotrain.pipeline.datasets.pictures import read_labels, read_picture
 from PIL import Image
 
@@ -237,7 +237,7 @@ def test_damaged_matlab_files_give_a_reason_and_end():
             try:
                 parse_mat(bytes(bad) if k % 4 else data[: int(rng.integers(len(data)))])
                 n_read += 1
-            except Damaged as reason:
+            except DamagedFile as reason:
                 assert "\n" not in str(reason)
     assert n_read > 20  # numbers alone were changed
 
@@ -245,5 +245,5 @@ def test_damaged_matlab_files_give_a_reason_and_end():
 def test_a_matlab_file_that_unpacks_to_too_much_is_refused():
     bomb = zlib.compress(bytes(1 << 27))
     data = mat(a=1.0)[:128] + (15).to_bytes(4, "little") + len(bomb).to_bytes(4, "little") + bomb
-    with pytest.raises(Damaged, match="too many bytes"):
+    with pytest.raises(DamagedFile, match="too many bytes"):
         parse_mat(data)

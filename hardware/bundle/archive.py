@@ -82,7 +82,7 @@ def read_archive(path: Path) -> Tuple[str, Dict[str, bytes], dict]:
     files = {name[len(top) + 1 :]: data for name, data in found.items()}
     try:
         manifest = run.check_files(top, files.__getitem__)
-    except run.Damaged as error:
+    except run.DamagedBundle as error:
         raise CorruptError(f"{path}: {error}") from None
     for name in sorted(set(files) - set(manifest["files"]) - {run.MANIFEST}):
         raise CorruptError(f"{path}: {name} is not part of the bundle; {_AGAIN}")
@@ -149,8 +149,8 @@ def read_folder(folder: Path) -> Tuple[Dict[str, bytes], dict]:
     try:
         manifest = run.check_files(str(folder), read)
         for name in run.strangers(str(folder), manifest):
-            raise run.Damaged(f"{name} is not part of the bundle; move it elsewhere")
-    except run.Damaged as error:
+            raise run.DamagedBundle(f"{name} is not part of the bundle; move it elsewhere")
+    except run.DamagedBundle as error:
         raise CorruptError(f"{folder}: {error}") from None
     return {name: read(name) for name in manifest["files"]}, manifest
 

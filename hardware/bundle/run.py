@@ -14,14 +14,14 @@ MANIFEST = "manifest.json"
 PYTHONS = ((3, 8), (3, 12))  # oldest and newest; 3.8 is what NxSDK runs on
 
 
-class Damaged(ValueError):
+class DamagedBundle(ValueError):
     """The bundle is not what was packed; the message is one line that names the file."""
 
 
 def check_python(version):
-    """Raise Damaged unless this interpreter can run the bundle."""
+    """Raise DamagedBundle unless this interpreter can run the bundle."""
     if not PYTHONS[0] <= tuple(version[:2]) <= PYTHONS[1]:
-        raise Damaged(
+        raise DamagedBundle(
             "this is Python %d.%d; the bundle needs Python 3.8 (3.9 to 3.12 run the emulator, too): "
             "use python3.8 run.py" % tuple(version[:2])
         )
@@ -45,7 +45,7 @@ def is_inside(name):
 
 
 def read_manifest(data):
-    """The manifest in `data` (bytes). Raises Damaged if a bit of it changed."""
+    """The manifest in `data` (bytes). Raises DamagedBundle if a bit of it changed."""
     try:
         manifest = json.loads(data.decode("ascii"))
         intact = canonical(manifest) == data and digest_of(manifest) == manifest["digest"]
@@ -54,14 +54,15 @@ def read_manifest(data):
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):  # RuntimeError: nested too deep
         intact = False
     if not intact:
-        raise Damaged("%s is damaged: it is not what was packed; unpack the archive again" % MANIFEST)
+        raise DamagedBundle("%s is damaged: it is not what was packed; unpack the archive again" % MANIFEST)
     return manifest
 
 
 def check_files(folder, read=None):
     """Check every file against the manifest, and that no other module lies between them; return the manifest.
 
-    `read(name)` gives the bytes of a file; it reads from `folder` by default. Raises Damaged for the first wrong file.
+    `read(name)` gives the bytes of a file; it reads from `folder` by default. Raises DamagedBundle for the
+    first wrong file.
     """
 
     def from_folder(name):
@@ -74,7 +75,9 @@ def check_files(folder, read=None):
         data = _bytes(read, name)
         entry = manifest["files"][name]
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise Damaged("%s is damaged: its sha256 is not the one in %s; unpack the archive again" % (name, MANIFEST))
+            raise DamagedBundle(
+                "%s is damaged: its sha256 is not the one in %s; unpack the archive again" % (name, MANIFEST)
+            )
     return manifest
 
 
@@ -85,7 +88,7 @@ def _bytes(read, name):
     except (OSError, KeyError):
         pass
     if data is None:  # not raised above: an old Python has no ``raise ... from None``
-        raise Damaged("%s is missing; unpack the archive again" % name)
+        raise DamagedBundle("%s is missing; unpack the archive again" % name)
     return data
 
 
@@ -112,8 +115,8 @@ def main(argv):
         check_python(sys.version_info)
         manifest = check_files(folder)
         for name in strangers(folder, manifest):
-            raise Damaged("%s is not part of the bundle; move it elsewhere" % name)
-    except Damaged as error:
+            raise DamagedBundle("%s is not part of the bundle; move it elsewhere" % name)
+    except DamagedBundle as error:
         sys.stderr.write("run.py: %s\n" % error)
         return 2
     sys.path.insert(0, folder)

@@ -95,7 +95,7 @@ def _run(arguments, path: Path, manifest: Dict[str, Any]) -> int:
         from cotrain.hardware.bundle import board
 
         where = board.environment()
-    from cotrain.hardware.bundle.compare import Comparison
+    from cotrain.hardware.bundle.differences import Differences
     from cotrain.hardware.bundle.energy import MOST_SAMPLES
     from cotrain.hardware.bundle.folder import Folder
     from cotrain.hardware.bundle.results import Results
@@ -137,7 +137,7 @@ def _run(arguments, path: Path, manifest: Dict[str, Any]) -> int:
                 results.tree["ran_on"][-1]["chips"] = target.chips
         finally:
             target.close()
-    comparison = Comparison(folder.layers, folder.names)
+    comparison = Differences(folder.layers, folder.names)
     for index in range(n_samples):
         comparison.add(index, folder.expected(index), results.record(index))
     results.tree.update(complete=len(results.done()) == len(folder.names), comparison=comparison.to_dict())

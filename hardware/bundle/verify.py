@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
 from cotrain.hardware.bundle import archive, run
-from cotrain.hardware.bundle.compare import Comparison
+from cotrain.hardware.bundle.differences import Differences
 from cotrain.hardware.bundle.folder import Folder
 from cotrain.hardware.bundle.results import read_record, read_results
 from cotrain.hardware.bundle.targets import EmulatorTarget
@@ -33,7 +33,7 @@ class Verification:
     manifest: Dict[str, Any]
     emulated: Dict[str, Any]  # the comparison in the emulator's results.json
     results: Optional[Dict[str, Any]] = None  # results.json that came back
-    comparison: Optional[Comparison] = None  # of them with what is expected
+    comparison: Optional[Differences] = None  # of them with what is expected
     outputs: Optional[Dict[str, Any]] = None  # {sample: (size,) output} of them
     expected: Optional[Dict[str, Any]] = None  # and what is expected
     spikes: Optional[Dict[str, Any]] = None  # {layer: (n_neurons,) mean over the samples in which it was counted}
@@ -95,7 +95,7 @@ def _emulated(folder: Folder, builders: Builders) -> Dict[str, Any]:
         )
     try:
         emulator = EmulatorTarget(folder, builders[name])
-        comparison = Comparison(folder.layers, folder.names)
+        comparison = Differences(folder.layers, folder.names)
         try:
             for index in range(len(folder.names)):
                 comparison.add(index, folder.expected(index), emulator.run(index))
@@ -133,7 +133,7 @@ def _compare(folder, manifest, emulated, results, say):
             f"{results} holds results of bundle {str(tree['bundle'])[:12]}, not of {folder.digest[:12]}; "
             "give the bundle that was run"
         )
-    comparison, outputs, expected, counts = Comparison(folder.layers, folder.names), {}, {}, {}
+    comparison, outputs, expected, counts = Differences(folder.layers, folder.names), {}, {}, {}
     for index in sorted(int(i) for i in tree["samples"]):
         if not 0 <= index < len(folder.names):
             raise CorruptError(f"{results}: sample {index} is not in the bundle, which has {len(folder.names)}")

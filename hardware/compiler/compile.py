@@ -23,12 +23,12 @@ def compile_network(net: Network, dt_s: float = DT_S, remove_passthrough: bool =
 
     Parameters
     ----------
-    net : nengo.Network or Lowered
+    net : nengo.Network or LoweredNetwork
         Block shapes, ``pop_type`` and ``on_chip`` are read from ``net.config`` as nengo-loihi does.
     dt_s : float
         Step length in seconds.
     remove_passthrough : bool
-        As in `nengo_loihi.Simulator`; of a Lowered network, what it was lowered with.
+        As in `nengo_loihi.Simulator`; of a lowered network, what it was lowered with.
 
     Returns
     -------

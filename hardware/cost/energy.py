@@ -12,7 +12,7 @@ from typing import Dict, Optional, Tuple
 from cotrain.hardware.chip.events import CORE, MESH, Constant
 from cotrain.hardware.cost.constants import DENSE, LEAKAGE, X86_CORES
 from cotrain.hardware.cost.counts import X86_PER_CHIP, Counts
-from cotrain.hardware.cost.placed import Placed, PlacedLayer, hops
+from cotrain.hardware.cost.occupancy import LayerOccupancy, Occupancy, hops
 from cotrain.hardware.cost.ranges import Range, exactly, total
 
 _KINDS = ("convolution", "sparse", "dense")
@@ -45,7 +45,7 @@ def synapse_constant(kind: Optional[str], unit: str) -> Range:
     return Range(each["sparse"].value, min(e.low for e in each.values()), max(e.high for e in each.values()))
 
 
-def core_energy(counts: Counts, placed: Placed) -> Tuple[LayerEnergy, ...]:
+def core_energy(counts: Counts, occupancy: Occupancy) -> Tuple[LayerEnergy, ...]:
     """Dynamic energy of the cores, layer by layer.
 
     With N neurons, S spikes, O synaptic operations and M messages out of a layer:
@@ -55,12 +55,12 @@ def core_energy(counts: Counts, placed: Placed) -> Tuple[LayerEnergy, ...]:
         spikes   = spike_j * S
         messages = (message_out_j + hops_x * hop_x_j + hops_y * hop_y_j) * M
     """
-    x, y = hops(placed.cores)
+    x, y = hops(occupancy.cores)
     message = _range(MESH.message_out_j) + x * MESH.hop_x_j + y * MESH.hop_y_j
-    return tuple(_layer(layer, counts.n_steps, message) for layer in placed.layers)
+    return tuple(_layer(layer, counts.n_steps, message) for layer in occupancy.layers)
 
 
-def _layer(layer: PlacedLayer, n_steps: int, message: Range) -> LayerEnergy:
+def _layer(layer: LayerOccupancy, n_steps: int, message: Range) -> LayerEnergy:
     return LayerEnergy(
         layer.counts.name,
         neurons=_range(CORE.update_j) * (layer.counts.neurons * n_steps),
@@ -85,19 +85,19 @@ def x86_power(counts: Counts, chips: Range) -> Range:
     return Range(one_a_chip.value, 0.0, X86_CORES.awake_w.high * chips.high)
 
 
-def static_power(counts: Counts, placed: Placed) -> Range:
+def static_power(counts: Counts, occupancy: Occupancy) -> Range:
     """Watts of leakage of the cores and x86 in use, as NxSDK splits them off the board's."""
     if counts.x86_in_use is not None:
         x86 = exactly(counts.x86_in_use)
     else:
-        chips = placed.chips
+        chips = occupancy.chips
         x86 = Range(chips.value, 0.0, X86_PER_CHIP * chips.high)
-    return _range(LEAKAGE.core_w) * placed.cores + _range(X86_CORES.static_w) * x86
+    return _range(LEAKAGE.core_w) * occupancy.cores + _range(X86_CORES.static_w) * x86
 
 
-def board_power(placed: Placed) -> Range:
+def board_power(occupancy: Occupancy) -> Range:
     """Watts of the idle board around the network."""
-    chips, board = placed.chips, LEAKAGE.board_w
+    chips, board = occupancy.chips, LEAKAGE.board_w
     boards = [math.ceil(n / LEAKAGE.chips_per_board) for n in (chips.middle, chips.high)]
     low = board.low * chips.low
     return Range(max(low, board.value * boards[0]), low, max(board.high * boards[1], board.low * chips.high))

@@ -8,7 +8,7 @@ from cotrain.hardware.chip.events import CORE, MESH, listed
 from cotrain.hardware.cost import energy, time
 from cotrain.hardware.cost.constants import DENSE, LEAKAGE, PACE, X86_CORES
 from cotrain.hardware.cost.counts import Counts, read
-from cotrain.hardware.cost.placed import Placed, place
+from cotrain.hardware.cost.occupancy import Occupancy, occupy
 from cotrain.hardware.cost.ranges import Range, exactly, total
 
 WIDE = 3.0  # a total that spans more than this factor names the terms that make it so
@@ -76,17 +76,17 @@ def estimate(counts: Mapping[str, Any], where: str = "counts") -> Estimate:
 
 def from_counts(counts: Counts) -> Estimate:
     """`estimate` of counts that were read already."""
-    placed = place(counts)
-    layers = energy.core_energy(counts, placed)
-    found = time.times(counts, placed)
+    occupancy = occupy(counts)
+    layers = energy.core_energy(counts, occupancy)
+    found = time.times(counts, occupancy)
     seconds = found.total if counts.seconds_per_inference is None else exactly(counts.seconds_per_inference)
     core = total(layer.total for layer in layers)
-    x86 = energy.x86_power(counts, placed.chips) * seconds
-    leakage = energy.static_power(counts, placed) * seconds
+    x86 = energy.x86_power(counts, occupancy.chips) * seconds
+    leakage = energy.static_power(counts, occupancy) * seconds
     whole = total((core, x86, leakage))
     joules = {
         "core_dynamic": core, "x86": x86, "leakage": leakage, "total": whole,
-        "board_idle": energy.board_power(placed) * seconds,
+        "board_idle": energy.board_power(occupancy) * seconds,
     }  # fmt: skip
     spans = {"steps": found.steps, "input": found.input, "fixed": found.fixed, "total": seconds}
     return Estimate(
@@ -95,15 +95,15 @@ def from_counts(counts: Counts) -> Estimate:
         time_s={key: part.to_dict() for key, part in spans.items()},
         limiter=found.limiter,
         layers=[layer.to_dict() for layer in layers],
-        assumptions=_assumptions(counts, placed),
+        assumptions=_assumptions(counts, occupancy),
         unknown=[
-            *_unknown(counts, placed),
+            *_unknown(counts, occupancy),
             *_wide(counts, found, whole, seconds, dict(core_dynamic=core, x86=x86, leakage=leakage)),
         ],
     )
 
 
-def _assumptions(counts: Counts, placed: Placed) -> List[str]:
+def _assumptions(counts: Counts, occupancy: Occupancy) -> List[str]:
     said = list(ASSUMPTIONS)
     if counts.input == "once":
         said.append("The fixed time of a sample was fitted on the rows quartz-mnist-t008 to -t128 (784 inputs).")
@@ -114,10 +114,10 @@ def _assumptions(counts: Counts, placed: Placed) -> List[str]:
     return said
 
 
-def _unknown(counts: Counts, placed: Placed) -> List[str]:
+def _unknown(counts: Counts, occupancy: Occupancy) -> List[str]:
     """What was not given, and what was done about it."""
     said = []
-    for layer, at in zip(counts.layers, placed.layers):
+    for layer, at in zip(counts.layers, occupancy.layers):
         for key, bounds in (("spikes_per_inference", at.spikes), ("synops_per_inference", at.synops)):
             if getattr(layer, key) is None:
                 said.append(f"{layer.name}: {key} not given; between {bounds.low:.4g} and {bounds.high:.4g}")
@@ -125,10 +125,10 @@ def _unknown(counts: Counts, placed: Placed) -> List[str]:
             said.append(f"{layer.name}: synapse not given; any kind, the value that of a sparse one")
         if layer.cores is None and at.cores.low != at.cores.high:
             said.append(f"{layer.name}: cores not given; {at.cores.low:.4g} to {at.cores.high:.4g}")
-    if counts.cores is None and placed.cores.low != placed.cores.high:
-        said.append(f"cores: not given; {placed.cores.low:.4g} to {placed.cores.high:.4g}, the value the fewest")
-    if counts.chips is None and placed.chips.low != placed.chips.high:
-        said.append(f"chips: not given; {placed.chips.low:.0f} to {placed.chips.high:.0f}, the value the fewest")
+    if counts.cores is None and occupancy.cores.low != occupancy.cores.high:
+        said.append(f"cores: not given; {occupancy.cores.low:.4g} to {occupancy.cores.high:.4g}, the value the fewest")
+    if counts.chips is None and occupancy.chips.low != occupancy.chips.high:
+        said.append(f"chips: not given; {occupancy.chips.low:.0f} to {occupancy.chips.high:.0f}, the value the fewest")
     if counts.x86_in_use is None:
         said.append(
             "x86_in_use: not given; from none (x86.low is 0: copies of a network on one chip share its x86) to three "

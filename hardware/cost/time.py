@@ -9,7 +9,7 @@ from cotrain.hardware.chip.events import BARRIER_S, CORE, CORES_PER_TILE, MESH
 from cotrain.hardware.cost.constants import PACE
 from cotrain.hardware.cost.counts import Counts
 from cotrain.hardware.cost.energy import _range, synapse_constant
-from cotrain.hardware.cost.placed import Placed, PlacedLayer, hops
+from cotrain.hardware.cost.occupancy import LayerOccupancy, Occupancy, hops
 from cotrain.hardware.cost.ranges import Range, exactly, largest, total
 
 
@@ -41,7 +41,7 @@ class Times:
         return total((self.steps, self.input, self.fixed))
 
 
-def times(counts: Counts, placed: Placed) -> Times:
+def times(counts: Counts, occupancy: Occupancy) -> Times:
     """Time of one inference: ``n_steps * (between + busiest) + input + fixed``.
 
     A core takes, for its share of N neurons, M_in and M_out messages, O synaptic operations and S spikes,
@@ -49,17 +49,17 @@ def times(counts: Counts, placed: Placed) -> Times:
         (N update_s + (M_in message_in_s + O synapse_s + S spike_s + M_out message_out_s) / n_steps) / cores
     """
     n = counts.n_steps
-    each = [busy(layer, n) for layer in placed.layers]
-    busiest, between = largest(each), between_steps(placed)
-    slowest = max(zip(each, placed.layers), key=lambda pair: pair[0].middle)[1].counts.name
+    each = [busy(layer, n) for layer in occupancy.layers]
+    busiest, between = largest(each), between_steps(occupancy)
+    slowest = max(zip(each, occupancy.layers), key=lambda pair: pair[0].middle)[1].counts.name
     steps = (busiest + between) * n
-    into, fixed = _host(counts, placed)
+    into, fixed = _host(counts, occupancy)
     return Times(
         busiest, between, steps, into, fixed, slowest, _limiter(counts, n, busiest, between, into, fixed, slowest)
     )
 
 
-def busy(layer: PlacedLayer, n_steps: int) -> Range:
+def busy(layer: LayerOccupancy, n_steps: int) -> Range:
     """Seconds a step that one of the layer's cores works; the work is spread evenly over them."""
     events = (
         _range(MESH.message_in_s) * layer.messages_in
@@ -70,9 +70,9 @@ def busy(layer: PlacedLayer, n_steps: int) -> Range:
     return (_range(CORE.update_s) * layer.counts.neurons + events * (1 / n_steps)).over(layer.cores)
 
 
-def between_steps(placed: Placed) -> Range:
+def between_steps(occupancy: Occupancy) -> Range:
     """Seconds from the end of a step's work to the next: barrier, way of the last message, x86 where it takes part."""
-    cores, chips = placed.cores, placed.chips
+    cores, chips = occupancy.cores, occupancy.chips
     x, y = hops(cores)
     way = x * MESH.hop_x_s + y * MESH.hop_y_s
     one = Range(barrier(cores.middle), barrier(cores.low), max(PACE.one_chip_most_s, barrier(cores.high)))
@@ -91,10 +91,10 @@ def barrier(cores: float) -> float:
     return last
 
 
-def _host(counts: Counts, placed: Placed) -> Tuple[Range, Range]:
+def _host(counts: Counts, occupancy: Occupancy) -> Tuple[Range, Range]:
     """Seconds of the host's input and the fixed time of a sample, by how input arrives."""
     none, fixed = exactly(0.0), _range(PACE.fixed_s)
-    streamed, once = _streamed(counts, placed), _once(counts)
+    streamed, once = _streamed(counts, occupancy), _once(counts)
     if counts.input == "on-chip":
         return none, none
     if counts.input == "once":
@@ -104,9 +104,9 @@ def _host(counts: Counts, placed: Placed) -> Tuple[Range, Range]:
     return Range(None, 0.0, max(streamed.high, once.high)), Range(None, 0.0, fixed.high)
 
 
-def _streamed(counts: Counts, placed: Placed) -> Range:
+def _streamed(counts: Counts, occupancy: Occupancy) -> Range:
     """What the host takes to send spikes at each step; of a dense first layer it goes by its cores."""
-    first, step = placed.layers[0].counts, _range(PACE.host_step_s)
+    first, step = occupancy.layers[0].counts, _range(PACE.host_step_s)
     if first.synapse == "dense" and first.cores is not None and first.cores <= PACE.host_step_cores:
         step = _dense_step(first.cores)
     elif first.synapse in ("dense", None):
@@ -114,7 +114,7 @@ def _streamed(counts: Counts, placed: Placed) -> Range:
             step.value, min(step.low, _dense_step(1).low), max(step.high, _dense_step(PACE.host_step_cores).high)
         )
     # where nobody says how many spikes there are, no more than the rows had
-    spikes = 0.0 if placed.input_spikes.value is None else placed.input_spikes.high / counts.n_steps
+    spikes = 0.0 if occupancy.input_spikes.value is None else occupancy.input_spikes.high / counts.n_steps
     high = step.high * max(1.0, spikes / PACE.host_step_spikes)
     return Range(step.value, step.low, high) * counts.n_steps
 

@@ -1,7 +1,7 @@
 """One lowering: a network is built, cut into blocks and rounded to integers once, and everybody reads the result.
 
-`partition` chooses the cuts of a `Lowered` network, `check`, `quantization_error`, `compile_network` and `Simulator`
-read it; each of them also takes a nengo.Network and lowers it by itself.
+`partition` chooses the cuts of a `LoweredNetwork`; `check`, `quantization_error`, `compile_network` and `Simulator`
+read it. Each of them also takes a nengo.Network and lowers it by itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Core:
     misfit: Optional[str] = None  # why the block has no integer form
 
 
-class Lowered:
+class LoweredNetwork:
     """A network in nengo_loihi's terms, built once.
 
     Parameters
@@ -118,16 +118,16 @@ class Lowered:
         self.graph.owner_of[conn].config[conn].pop_type = 16
         link.synapses.synapse.pop_type, link.synapses.pop_free = 16, False
 
-    def again(self) -> Lowered:
+    def again(self) -> LoweredNetwork:
         """The network as it is now, built again."""
-        return Lowered(self.net, self.dt_s, remove_passthrough=self.remove_passthrough)
+        return LoweredNetwork(self.net, self.dt_s, remove_passthrough=self.remove_passthrough)
 
     def start_over(self) -> None:
         """Go back to before it was cut: what has been cut is built again."""
         if self._integers or self._failed is not None:
             self._build()
 
-    def become(self, other: Lowered) -> None:
+    def become(self, other: LoweredNetwork) -> None:
         """Take the place of a network that was lowered before the user's network was changed."""
         self.__dict__.update(other.__dict__)
 
@@ -198,10 +198,10 @@ class Lowered:
         return self.model
 
 
-Network = Union[nengo.Network, Lowered]
+Network = Union[nengo.Network, LoweredNetwork]
 
 
-def lower(net: nengo.Network, dt_s: float = DT_S, remove_passthrough: bool = True) -> Lowered:
+def lower(net: nengo.Network, dt_s: float = DT_S, remove_passthrough: bool = True) -> LoweredNetwork:
     """Build ``net`` once, for all calls that take a network: `partition`, `check`, `compile_network`, `Simulator`.
 
     Parameters
@@ -215,7 +215,7 @@ def lower(net: nengo.Network, dt_s: float = DT_S, remove_passthrough: bool = Tru
 
     Returns
     -------
-    Lowered
+    LoweredNetwork
 
     Raises
     ------
@@ -224,10 +224,10 @@ def lower(net: nengo.Network, dt_s: float = DT_S, remove_passthrough: bool = Tru
     UnsupportedError
         nengo_loihi cannot put the network on the chip.
     """
-    return Lowered(net, dt_s, remove_passthrough=remove_passthrough)
+    return LoweredNetwork(net, dt_s, remove_passthrough=remove_passthrough)
 
 
-def as_lowered(net: Network, dt_s: float = DT_S, remove_passthrough: bool = True, look: bool = True) -> Lowered:
+def as_lowered(net: Network, dt_s: float = DT_S, remove_passthrough: bool = True, look: bool = True) -> LoweredNetwork:
     """``net`` itself where it has been lowered with this step, else lowered now.
 
     Raises
@@ -235,8 +235,8 @@ def as_lowered(net: Network, dt_s: float = DT_S, remove_passthrough: bool = True
     InputError
         It was lowered with another step.
     """
-    if not isinstance(net, Lowered):
-        return Lowered(net, dt_s, remove_passthrough=remove_passthrough, look=look)
+    if not isinstance(net, LoweredNetwork):
+        return LoweredNetwork(net, dt_s, remove_passthrough=remove_passthrough, look=look)
     if dt_s not in (DT_S, net.dt_s):
         raise InputError(f"dt_s={dt_s!r}, but the network was lowered with dt_s={net.dt_s!r}: leave dt_s out")
     return net
@@ -246,7 +246,7 @@ def as_lowered(net: Network, dt_s: float = DT_S, remove_passthrough: bool = True
 class PlacedNetwork:
     """All cores of a network on the chips of a board."""
 
-    lowered: Lowered
+    lowered: LoweredNetwork
     cores: List[Core]
     cut_of: Dict[str, Tuple[tuple, tuple]] = field(default_factory=dict)  # layer name: (block shape, ensemble shape)
 
@@ -272,7 +272,7 @@ def place(net: Network, chip: Any, dt_s: float = DT_S) -> PlacedNetwork:
 
     Parameters
     ----------
-    net : nengo.Network or Lowered
+    net : nengo.Network or LoweredNetwork
     chip : ChipLimits
         Says how many cores a chip has.
     dt_s : float

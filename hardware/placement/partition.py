@@ -163,7 +163,7 @@ def partition(
 
     Parameters
     ----------
-    net : nengo.Network or Lowered
+    net : nengo.Network or LoweredNetwork
         A network that was lowered (`hardware.lower`) is cut as well, and not built again unless channels are turned.
     board : Board or str
         The board (or its name) that the network has to fit on.
@@ -178,7 +178,7 @@ def partition(
     dt_s : float
         Simulation step, in seconds.
     remove_passthrough : bool
-        As in `nengo_loihi.Simulator`; of a Lowered network, what it was lowered with.
+        As in `nengo_loihi.Simulator`; of a lowered network, what it was lowered with.
 
     Returns
     -------

@@ -34,7 +34,7 @@ def quantization_error(
 
     Parameters
     ----------
-    net : nengo.Network or Lowered
+    net : nengo.Network or LoweredNetwork
         Cut as its config says; call `hardware.partition` before.
     stats : object, optional
         ``sim.stats`` of an emulated run, with ``n_steps`` steps a sample.

@@ -15,7 +15,7 @@ import numpy as np
 from cotrain.hardware.builder import arguments
 from cotrain.hardware.chip.limits import NAHUKU32, Board, ChipLimits, find_board
 from cotrain.hardware.errors import InputError, MisfitError, UnsupportedError
-from cotrain.hardware.placement.cores import DT_S, Core, Lowered, Network, PlacedNetwork, as_lowered, place
+from cotrain.hardware.placement.cores import DT_S, Core, LoweredNetwork, Network, PlacedNetwork, as_lowered, place
 from cotrain.hardware.placement.partition import lower_bound
 from cotrain.hardware.preflight.report import RESOURCES, CoreUse, LayerUse, Report, Utilisation, Violation
 
@@ -322,7 +322,7 @@ def check(
 
     Parameters
     ----------
-    net : nengo.Network or Lowered
+    net : nengo.Network or LoweredNetwork
     board : Board or str
     stats : object, optional
         ``sim.stats`` of an emulated run: overflows and saturated neurons become findings.
@@ -338,7 +338,7 @@ def check(
     dt_s : float
         Simulation step, in seconds.
     remove_passthrough : bool
-        As in `nengo_loihi.Simulator`; of a Lowered network, what it was lowered with.
+        As in `nengo_loihi.Simulator`; of a lowered network, what it was lowered with.
 
     Returns
     -------
@@ -352,9 +352,9 @@ def check(
     from cotrain.hardware.preflight.findings import FINDINGS
 
     board = find_board(board)
-    if not isinstance(net, (nengo.Network, Lowered)):
+    if not isinstance(net, (nengo.Network, LoweredNetwork)):
         raise InputError(f"expected a nengo.Network, got {type(net).__name__}")
-    given = as_lowered(net, dt_s) if isinstance(net, Lowered) else None
+    given = as_lowered(net, dt_s) if isinstance(net, LoweredNetwork) else None
     dt_s = dt_s if given else arguments.step_length(dt_s)
     try:
         found = given or as_lowered(net, dt_s, remove_passthrough)

@@ -9,7 +9,7 @@ from typing import Any, Callable, List
 import numpy as np
 from cotrain.hardware.builder import door
 from cotrain.hardware.errors import InputError
-from cotrain.hardware.placement.cores import Lowered
+from cotrain.hardware.placement.cores import LoweredNetwork
 from cotrain.hardware.simulator.recording import forget_sent, recording_simulator
 
 
@@ -23,7 +23,7 @@ class _Finished:
         return None
 
 
-def built_simulator(lowered: Lowered, seed: int, target: str) -> Any:
+def built_simulator(lowered: LoweredNetwork, seed: int, target: str) -> Any:
     """A `nengo_loihi.Simulator` of a network that has been lowered.
 
     Raises
@@ -31,7 +31,7 @@ def built_simulator(lowered: Lowered, seed: int, target: str) -> Any:
     InputError
         Another simulator of it is open: both would keep spikes on their way in the same model.
     MisfitError
-        As `Lowered.integers`.
+        As `LoweredNetwork.integers`.
     """
     model = lowered.integers()
     if isinstance(model.builder, _Finished):

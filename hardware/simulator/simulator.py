@@ -13,7 +13,7 @@ from cotrain.hardware.emulator.emulator import Emulator, warm_up
 from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
 from cotrain.hardware.host.copies import Copies
 from cotrain.hardware.host.plan import owner, remember, remembered_by, remembers
-from cotrain.hardware.placement.cores import DT_S, Lowered, Network, as_lowered
+from cotrain.hardware.placement.cores import DT_S, LoweredNetwork, Network, as_lowered
 from cotrain.hardware.progress import Progress
 from cotrain.hardware.simulator.interface import FastInterface
 from cotrain.hardware.simulator.links import built_simulator, host_links, learned_weights, reference_interface
@@ -33,7 +33,7 @@ class Simulator:
 
     Parameters
     ----------
-    net : nengo.Network or Lowered
+    net : nengo.Network or LoweredNetwork
         One that was lowered (`hardware.lower`) is not built again; it serves one open simulator at a time.
     target : {"emulator", "reference", "loihi"}
         The fast emulator, nengo-loihi's own, or the board (needs NxSDK). All three run the same integers.
@@ -84,15 +84,15 @@ class Simulator:
         self.closed = True
         if target not in TARGETS:
             raise InputError(f"target {target!r}: choose one of {', '.join(TARGETS)}")
-        if not isinstance(net, (nengo.Network, Lowered)):
+        if not isinstance(net, (nengo.Network, LoweredNetwork)):
             raise InputError(f"network: expected a nengo.Network, got {type(net).__name__}")
         seed = arguments.seed(seed)
-        dt_s = net.dt_s if isinstance(net, Lowered) and dt_s == DT_S else arguments.step_length(dt_s)
+        dt_s = net.dt_s if isinstance(net, LoweredNetwork) and dt_s == DT_S else arguments.step_length(dt_s)
         if threads is not None:
             threads = arguments.whole_number("threads", threads, 1)
         if target == "loihi" and not door.hardware.HAS_NXSDK:
             raise MissingError("target 'loihi' needs Intel's NxSDK, which is not installed; use target='emulator'")
-        self.net = net.net if isinstance(net, Lowered) else net
+        self.net = net.net if isinstance(net, LoweredNetwork) else net
         self.target, self.seed, self.progress, self.threads = target, seed, progress, threads
         self.program = self.emulator = None
         compiling = threading.Thread(target=warm_up)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.commands import options
-from cotrain.pipeline.runs.asked import Asked
+from cotrain.pipeline.runs.request import Request
 
 if TYPE_CHECKING:
     from cotrain.pipeline.datasets import Dataset
@@ -53,7 +53,7 @@ def score(
     limit: int,
     json_path: Path,
     say: Callable[[str], None] = print,
-    asked: Asked | None = None,
+    asked: Request | None = None,
 ) -> None:
     """Score and write `json_path`.
 
@@ -72,7 +72,7 @@ def score(
     InputError, MissingError, CorruptError, OutputError
     """
     from cotrain.pipeline import datasets
-    from cotrain.pipeline.evaluation.evaluate import Kept, check_models, evaluate
+    from cotrain.pipeline.evaluation.evaluate import RowStates, check_models, evaluate
     from cotrain.pipeline.runs import artifacts
     from cotrain.pipeline.runs.parameters import from_package, from_runs
     from cotrain.pipeline.tasks import network_for, task_of
@@ -102,14 +102,14 @@ def score(
         f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, "
         f"parameters: {found.source}"
     )
-    kept = Kept(artifacts.rows_beside(json_path), _key(experiment, found.params, constant, scored))
-    result = evaluate(experiment, spec, found.params, constant, scored, say=say, kept=kept)
+    states = RowStates(artifacts.rows_beside(json_path), _key(experiment, found.params, constant, scored))
+    result = evaluate(experiment, spec, found.params, constant, scored, say=say, states=states)
     result.metrics["split"] = split
     result.metrics["steps_note"] = note
     result.metrics["parameters"] = found.source
     result.metrics["dataset"] = datasets.describe(everything, len(scored))
     artifacts.write_json(json_path, result.metrics)
-    kept.remove()
+    states.remove()
     say(f"evaluate {experiment.name}: wrote {json_path}")
 
 

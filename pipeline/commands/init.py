@@ -17,7 +17,7 @@ from cotrain.hardware.files import write_text
 from cotrain.pipeline.commands import options
 
 if TYPE_CHECKING:
-    from cotrain.pipeline.datasets.guess import Found
+    from cotrain.pipeline.datasets.guess import Guess
 
 # Of a recipe: what stands in the file besides [data], by kind of data. Measured on the shared sets, not tuned to each.
 _SAMPLES = 60_000  # that the ANN sees in training, about; epochs follow from the number of samples
@@ -96,7 +96,7 @@ def write(
     say(f"next: cotrain inspect {shlex.quote(str(output))}")
 
 
-def _try(found: Found, output: Path, model: Path | None, data: Path):
+def _try(found: Guess, output: Path, model: Path | None, data: Path):
     """The data set of the experiment, which is not written yet; raises what loading it raises."""
     from cotrain.pipeline import datasets, experiment
 
@@ -114,7 +114,7 @@ def _with_size(settings):
     return dataclasses.replace(settings, height=32, width=32, channels=max(settings.channels, 1))
 
 
-def write_experiment(found: Found, output: Path, model: Path | None = None) -> str:
+def write_experiment(found: Guess, output: Path, model: Path | None = None) -> str:
     """The text of the experiment's file.
 
     Paths in it are relative to the folder of `output`.
@@ -133,7 +133,7 @@ def write_experiment(found: Found, output: Path, model: Path | None = None) -> s
     return "\n".join([*_head(found), "", *_data(found, output, model), "", body.strip()]) + "\n"
 
 
-def _head(found: Found) -> list[str]:
+def _head(found: Guess) -> list[str]:
     title = {
         "boxes": f"The box around {_a(found.category)}", "masks": "What is marked in pictures",
         "volumes": "What is marked in volumes", "classes": "What a picture shows",
@@ -150,7 +150,7 @@ def _a(word: str) -> str:
     return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"
 
 
-def _data(found: Found, output: Path, model: Path | None) -> list[str]:
+def _data(found: Guess, output: Path, model: Path | None) -> list[str]:
     lines = ["[data]", f'name = "{found.name}"', f"path = {_text(_relative(found.path, output))}"]
     if found.labels is not None:
         lines.append(f"labels = {_text(_relative(found.labels, output))}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cotrain.pipeline.commands import options
-from cotrain.pipeline.runs.asked import Asked
+from cotrain.pipeline.runs.request import Request
 
 if TYPE_CHECKING:
     from cotrain.pipeline.datasets import Dataset
@@ -41,7 +41,7 @@ def look(
     page_path: Path | None = None,
     json_path: Path | None = None,
     quick: bool = False,
-    asked: Asked | None = None,
+    asked: Request | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Look at an experiment; print what there is, and write a page to look at.
@@ -54,7 +54,7 @@ def look(
         For the same facts as JSON.
     quick : bool
         Leave out how long the stages will take, which is measured.
-    asked : Asked, optional
+    asked : Request, optional
         How this was asked for, for the commands that messages name.
 
     Returns
@@ -75,7 +75,7 @@ def look(
     from cotrain.pipeline.runs import artifacts
     from cotrain.pipeline.training import job_for
 
-    asked = asked or Asked(experiment.name, (), runs, data)
+    asked = asked or Request(experiment.name, (), runs, data)
     started = time.perf_counter()
     dataset = datasets.load_for(experiment.data, data, runs / artifacts.SCRATCH)
     load_s = time.perf_counter() - started

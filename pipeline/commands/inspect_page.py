@@ -10,13 +10,13 @@ from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.report import html
 from cotrain.pipeline.report.blocks import Code, Figure, Heading, Items, Page, Section, Table, Text
 from cotrain.pipeline.report.pictures import panel
-from cotrain.pipeline.runs.asked import Asked
+from cotrain.pipeline.runs.request import Request
 from cotrain.pipeline.tasks import task_of
 
 PER_SPLIT = 12  # samples that are shown
 
 
-def write_page(experiment: Experiment, dataset: Dataset, facts: dict[str, Any], asked: Asked) -> bytes:
+def write_page(experiment: Experiment, dataset: Dataset, facts: dict[str, Any], asked: Request) -> bytes:
     """The page as one HTML file that fetches nothing.
 
     Parameters

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from cotrain.pipeline.layers import names
-from cotrain.pipeline.runs.asked import DATA, RUNS, Asked
+from cotrain.pipeline.runs.request import DATA, RUNS, Request
 from cotrain.pipeline.words import nearest
 
 if TYPE_CHECKING:
@@ -91,6 +91,6 @@ def load(arguments: argparse.Namespace, name: str, more: Iterable[str] = ()) -> 
     return experiment.load(name, [*arguments.overrides, *more])
 
 
-def asked(arguments: argparse.Namespace, name: str) -> Asked:
+def asked(arguments: argparse.Namespace, name: str) -> Request:
     """How experiment `name` was asked for."""
-    return Asked(name, tuple(arguments.overrides), arguments.runs, arguments.data)
+    return Request(name, tuple(arguments.overrides), arguments.runs, arguments.data)

@@ -21,7 +21,7 @@ SAMPLES = 32  # that predictions are measured on
 
 
 @dataclass(frozen=True)
-class Pace:
+class StageTime:
     """What a stage will take.
 
     Attributes
@@ -37,7 +37,7 @@ class Pace:
     why: str
 
 
-def training(experiment: Experiment, dataset: Dataset, phase: str) -> Pace:
+def training(experiment: Experiment, dataset: Dataset, phase: str) -> StageTime:
     """Of the stage train ("ann") or finetune ("hybrid"): its epochs with their validation."""
     from cotrain.pipeline.compat import make_deterministic
     from cotrain.pipeline.training import job_for
@@ -47,7 +47,7 @@ def training(experiment: Experiment, dataset: Dataset, phase: str) -> Pace:
     stage = "train" if phase == "ann" else "finetune"
     job = job_for(experiment, dataset, phase)
     if not job.settings.epochs:
-        return Pace(stage, 0.0, "no epochs")
+        return StageTime(stage, 0.0, "no epochs")
     started = time.perf_counter()
     make_deterministic(experiment.seed)
     schedule = Schedule(job.settings, experiment.data, experiment.seed)
@@ -67,10 +67,10 @@ def training(experiment: Experiment, dataset: Dataset, phase: str) -> Pace:
     n_judged = len(validation) * (1 + len(job.task.protocols(validation.take(1), experiment.data)))
     seconds = start_s + epochs * (n_steps * step_s + n_judged * one_s)
     early = ", fewer if it stops early" if job.settings.patience else ""
-    return Pace(stage, seconds, f"{epochs} epochs of {n_steps} steps of {1000 * step_s:.0f} ms{early}")
+    return StageTime(stage, seconds, f"{epochs} epochs of {n_steps} steps of {1000 * step_s:.0f} ms{early}")
 
 
-def deployment(experiment: Experiment, dataset: Dataset, spec, params) -> tuple[Pace, object]:
+def deployment(experiment: Experiment, dataset: Dataset, spec, params) -> tuple[StageTime, object]:
     """Of the stage deploy, and the emulated model that was run for it."""
     from cotrain.pipeline.evaluation.models import LoihiModel, NengoDLModel
     from cotrain.pipeline.tasks import task_of
@@ -94,7 +94,7 @@ def deployment(experiment: Experiment, dataset: Dataset, spec, params) -> tuple[
             dl_s = _mean_seconds(lambda: _last(floats.run(batch)), most=2) / len(batch)
         seconds += len(spiking) * (first_s + n * dl_s)
         parts.append(f"{len(spiking)} x {n} of {1000 * dl_s:.0f} ms in NengoDL")
-    return Pace("deploy", seconds, ", ".join(parts)), model
+    return StageTime("deploy", seconds, ", ".join(parts)), model
 
 
 def _mean_seconds(run: Callable[[], object], most: int = MOST_STEPS) -> float:

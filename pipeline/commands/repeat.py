@@ -14,7 +14,7 @@ from cotrain.hardware.errors import InputError
 from cotrain.pipeline.commands import options
 from cotrain.pipeline.experiment import Experiment, shared_settings
 from cotrain.pipeline.runs import artifacts
-from cotrain.pipeline.runs.asked import Asked
+from cotrain.pipeline.runs.request import Request
 from cotrain.pipeline.stages import runner
 from cotrain.pipeline.sweeps.workers import Pool, pool
 
@@ -53,7 +53,7 @@ def repeat(
     n_seeds: int,
     models: tuple[str, ...] | None = None,
     say: Callable[[str], None] = print,
-    asked: Asked | None = None,
+    asked: Request | None = None,
     workers: Pool | None = None,
 ) -> dict[str, Any]:
     """Train, fine-tune and deploy with the seeds ``experiment.seed``, ``experiment.seed + 1``, ...

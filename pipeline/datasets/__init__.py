@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cotrain.hardware.errors import InputError
 
-from .base import IGNORE, SPLITS, Dataset, Rejected, describe
+from .base import IGNORE, SPLITS, Dataset, Rejection, describe
 from .neighbours import with_neighbours
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "SOURCES",
     "SYNTHETIC",
     "Dataset",
-    "Rejected",
+    "Rejection",
     "describe",
     "load",
     "load_for",

@@ -14,18 +14,22 @@ from cotrain.hardware.files.reading import one_line
 
 from .checks import IGNORE, SPLITS, TASKS, check
 
-__all__ = ["IGNORE", "SPLITS", "TASKS", "Dataset", "Rejected", "Unusable", "one_line", "split_by_group"]
+__all__ = ["IGNORE", "SPLITS", "TASKS", "DamagedFile", "Dataset", "Rejection", "Unusable", "one_line", "split_by_group"]
 
 MEMORY_FRACTION = 0.6  # of the machine's, that images may take: training needs the rest
 HELD_OUT_FRACTION = 0.1  # of the groups, for the test split and again for the validation split
 
 
 class Unusable(ValueError):
-    """A sample cannot be used; the text is the reason. Loaders turn it into a `Rejected`."""
+    """A sample cannot be used; the text is the reason. Loaders turn it into a `Rejection`."""
+
+
+class DamagedFile(ValueError):
+    """The bytes are not what the format, or the file itself, says."""
 
 
 @dataclass(frozen=True)
-class Rejected:
+class Rejection:
     """A sample that was found and not used; `path` is relative to the folder of the data sets."""
 
     name: str
@@ -59,7 +63,7 @@ class Dataset:
         What is split and bootstrapped by: the image, or the volume that a slice is from.
     split : (n,) str
         "train", "validation" or "test".
-    rejected : tuple of Rejected
+    rejected : tuple of Rejection
         Samples that were found and not used, with the reason.
     slices : (n,) int64
         Place of a slice in its volume; 0 for a picture. By default the place of a sample in its group.
@@ -90,7 +94,7 @@ class Dataset:
     names: np.ndarray
     groups: np.ndarray
     split: np.ndarray
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
     slices: np.ndarray | None = None
     class_names: tuple[str, ...] = ()
     synthetic: bool = False
@@ -314,7 +318,9 @@ def need_folder(folder: Path, holds: str, advice: str = FETCH) -> None:
         raise MissingError(f"no folder {folder}, which should hold {holds}: {advice}")
 
 
-def need_samples(found: int, usable: int, folder: Path, holds: str, rejected: list[Rejected], advice: str = "") -> None:
+def need_samples(
+    found: int, usable: int, folder: Path, holds: str, rejected: list[Rejection], advice: str = ""
+) -> None:
     """Raise unless something usable was found in the folder."""
     if not found:
         raise MissingError(f"nothing in {folder}: expected {holds}; {advice or OWN}")

@@ -13,7 +13,7 @@ from .base import (
     OWN,
     SPLITS,
     Dataset,
-    Rejected,
+    Rejection,
     Unusable,
     check_image_shape,
     need_folder,
@@ -23,7 +23,7 @@ from .base import (
 )
 from .boxfiles import read_labels
 from .listing import files_by_stem, honoured, split_of_path
-from .marked import Marked
+from .marking import Marking
 from .pictures import ENDINGS, Picture, read_picture
 
 # Labels count from 0 or 1 and name the edge or the pixel at it, so a box may stick out by one pixel, which is cut off.
@@ -77,7 +77,7 @@ def load(
     category = _choose(category, marked, labels or path)
     images, boxes, names, splits, rejected = [], [], [], [], []
     n_several = n_none = n_cut = n_coarse = 0
-    seen: dict[Path, Marked] = {}
+    seen: dict[Path, Marking] = {}
     for one in marked:
         mine = [box for kind, box in one.objects if kind == category]
         file, sample = None, one.image
@@ -96,7 +96,7 @@ def load(
             found = [as_fractions(box, one, picture) for box in mine]
         except Unusable as reason:
             blamed = file if one.problem == "" and file else one.source
-            rejected.append(Rejected(sample, _relative(blamed, path), str(reason)))
+            rejected.append(Rejection(sample, _relative(blamed, path), str(reason)))
             continue
         areas = [(y1 - y0) * (x1 - x0) for (y0, x0, y1, x1), _ in found]
         box, was_cut = found[int(np.argmax(areas))]
@@ -139,7 +139,7 @@ def load(
 
 
 def as_fractions(
-    box: tuple[float, float, float, float], marked: Marked, picture: Picture
+    box: tuple[float, float, float, float], marked: Marking, picture: Picture
 ) -> tuple[tuple[float, float, float, float], bool]:
     """A box as fractions of its picture, and whether it was cut at the edge.
 
@@ -223,7 +223,7 @@ def _stem(name: str) -> str:
     return name[: len(name) - len(ending)]
 
 
-def _refuse_twice(file: Path, first: Marked, second: Marked) -> None:
+def _refuse_twice(file: Path, first: Marking, second: Marking) -> None:
     if first.split != second.split:
         raise InputError(
             f"{file.name} is in two splits, {first.split} ({first.source.name}) and {second.split} "
@@ -236,7 +236,7 @@ def _relative(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
 
 
-def _choose(category: str, marked: list[Marked], labels: str | Path) -> str:
+def _choose(category: str, marked: list[Marking], labels: str | Path) -> str:
     """The category that is asked for, or the only one."""
     counts = Counter(kind for one in marked for kind, _ in one.objects)
     known = ", ".join(f"{kind} ({n})" for kind, n in counts.most_common(20)) + (", ..." if len(counts) > 20 else "")

@@ -1,6 +1,6 @@
 """Boxes in the files that people have: COCO JSON, Pascal VOC XML, YOLO text, CSV.
 
-Each reader gives one `Marked` a picture. What no picture can be blamed for (a file that is not of its format, ids that
+Each reader gives one `Marking` a picture. What no picture can be blamed for (a file that is not of its format, ids that
 point nowhere, missing columns) is an `InputError`; what is wrong with one picture's marks is its `problem`.
 """
 
@@ -15,10 +15,10 @@ from cotrain.hardware.files import read_bytes, read_json
 from .base import Unusable, one_line
 from .boxtext import CLASS_FILES, read_csv, read_yolo
 from .listing import files_by_stem, split_of_path, split_word
-from .marked import MAX_LABEL_BYTES, MEND, Marked
+from .marking import MAX_LABEL_BYTES, MEND, Marking
 
 
-def read_labels(labels: Path, images: Path) -> tuple[list[Marked], str, list[str]]:
+def read_labels(labels: Path, images: Path) -> tuple[list[Marking], str, list[str]]:
     """Read box labels of any of the four formats.
 
     Parameters
@@ -30,7 +30,7 @@ def read_labels(labels: Path, images: Path) -> tuple[list[Marked], str, list[str
 
     Returns
     -------
-    marked : list of Marked
+    marked : list of Marking
     where : str
         What splits come from, if any are there.
     notes : list of str
@@ -70,7 +70,7 @@ def _split_of_file(stem: str) -> str | None:
 # COCO
 
 
-def read_coco(path: Path, split: str | None, notes: list[str]) -> list[Marked]:
+def read_coco(path: Path, split: str | None, notes: list[str]) -> list[Marking]:
     """COCO: boxes are [x, y, width, height] in pixels from 0; crowds are left out."""
     tree = read_json(path, max_bytes=MAX_LABEL_BYTES, damaged=MEND)
     what = f"{path.name} is no COCO file"
@@ -83,7 +83,7 @@ def read_coco(path: Path, split: str | None, notes: list[str]) -> list[Marked]:
         if entry["id"] in categories:
             raise InputError(f"{path.name}: two categories have the id {entry['id']!r}; {MEND}")
         categories[entry["id"]] = entry["name"]
-    by_id: dict[object, Marked] = {}
+    by_id: dict[object, Marking] = {}
     for entry in tree["images"]:
         if not isinstance(entry, dict) or not _is_id(entry.get("id")) or not isinstance(entry.get("file_name"), str):
             raise InputError(f"{what}: an image has no id or no file_name; {MEND}")
@@ -92,7 +92,7 @@ def read_coco(path: Path, split: str | None, notes: list[str]) -> list[Marked]:
         size = entry.get("height"), entry.get("width")
         known = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size)
         name = entry["file_name"]
-        by_id[entry["id"]] = Marked(name, path, size=size if known else None, split=split or split_of_path(name)[0])
+        by_id[entry["id"]] = Marking(name, path, size=size if known else None, split=split or split_of_path(name)[0])
     n_crowds = 0
     for k, entry in enumerate(tree["annotations"]):
         if not isinstance(entry, dict):
@@ -135,7 +135,7 @@ def _number(value: object) -> float:
 # Pascal VOC
 
 
-def read_voc(files: dict[str, Path], labels: Path, images: Path) -> list[Marked]:
+def read_voc(files: dict[str, Path], labels: Path, images: Path) -> list[Marking]:
     """Pascal VOC: pixels count from 1 and both ends belong to the box, so that its edges are xmin - 1 and xmax."""
     lists = image_sets(labels, images)
     out = []
@@ -143,7 +143,7 @@ def read_voc(files: dict[str, Path], labels: Path, images: Path) -> list[Marked]
         split, _ = split_of_path(stem)
         if lists:
             split = lists.get(stem.rpartition("/")[2])
-        marked = Marked(stem, path, split=split)
+        marked = Marking(stem, path, split=split)
         try:
             _fill_from_xml(marked, path)
         except Unusable as reason:
@@ -152,7 +152,7 @@ def read_voc(files: dict[str, Path], labels: Path, images: Path) -> list[Marked]
     return out
 
 
-def _fill_from_xml(marked: Marked, path: Path) -> None:
+def _fill_from_xml(marked: Marking, path: Path) -> None:
     from defusedxml import DefusedXmlException, ElementTree
 
     try:

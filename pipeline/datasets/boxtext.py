@@ -13,7 +13,7 @@ from cotrain.hardware.files import read_bytes
 
 from .base import Unusable, one_line
 from .listing import split_of_path, split_word
-from .marked import MAX_LABEL_BYTES, MEND, Marked
+from .marking import MAX_LABEL_BYTES, MEND, Marking
 
 # ---------------------------------------------------------------------------------------------------------------------
 # YOLO
@@ -21,7 +21,7 @@ from .marked import MAX_LABEL_BYTES, MEND, Marked
 CLASS_FILES = ("classes", "_darknet", "obj", "data", "train", "val", "valid", "test", "README", "readme", "notes")
 
 
-def read_yolo(files: dict[str, Path], labels: Path) -> list[Marked]:
+def read_yolo(files: dict[str, Path], labels: Path) -> list[Marking]:
     """YOLO: ``class centre_x centre_y width height`` a line, in fractions of the picture."""
     names = _yolo_names(labels)
     out = []
@@ -29,7 +29,7 @@ def read_yolo(files: dict[str, Path], labels: Path) -> list[Marked]:
         if "/" not in stem and (stem in CLASS_FILES or stem.lower().startswith("readme.")):
             continue
         split, _ = split_of_path(stem)
-        marked = Marked(stem, path, fractions=True, split=split)
+        marked = Marking(stem, path, fractions=True, split=split)
         try:
             text = read_bytes(path, 1 << 26).decode("utf-8-sig")
             for k, line in enumerate(text.splitlines(), start=1):
@@ -101,7 +101,7 @@ _NO_HEADER = ("image", "x0", "y0", "x1", "y1", "class")
 _NEEDED = ("image", "x0", "y0", "x1", "y1")
 
 
-def read_csv(path: Path) -> list[Marked]:
+def read_csv(path: Path) -> list[Marking]:
     """CSV, an object a row: with a header in any order, or ``path,x1,y1,x2,y2,class`` without; edges in pixels from 0.
 
     A row without numbers marks a picture that has no object.
@@ -116,7 +116,7 @@ def read_csv(path: Path) -> list[Marked]:
     if not rows:
         raise InputError(f"{path.name} is empty; {MEND}")
     columns, rows = _columns(path, rows)
-    by_image: dict[str, Marked] = {}
+    by_image: dict[str, Marking] = {}
     for k, row in rows:
         if len(row) <= max(columns[key] for key in _NEEDED):
             raise InputError(f"{path.name}, line {k}: {len(row)} values, expected {len(columns)} or more; {MEND}")
@@ -124,7 +124,7 @@ def read_csv(path: Path) -> list[Marked]:
         name = cells["image"]
         if not name:
             raise InputError(f"{path.name}, line {k}: no name of an image; {MEND}")
-        marked = by_image.setdefault(name, Marked(name, path, split=split_of_path(name)[0]))
+        marked = by_image.setdefault(name, Marking(name, path, split=split_of_path(name)[0]))
         if cells.get("split"):
             split = split_word(cells["split"])
             if split is None:

@@ -16,7 +16,7 @@ import numpy as np
 from .base import (
     FETCH,
     Dataset,
-    Rejected,
+    Rejection,
     Unusable,
     check_image_shape,
     need_folder,
@@ -73,7 +73,7 @@ def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
             path = annotation_path
             boxes.append(read_box(annotation_path, picture.size))
         except Unusable as reason:
-            rejected.append(Rejected(name, path.relative_to(root).as_posix(), str(reason)))
+            rejected.append(Rejection(name, path.relative_to(root).as_posix(), str(reason)))
         else:
             images.append(picture.image)
             names.append(name)

@@ -14,7 +14,7 @@ from .base import (
     FETCH,
     OWN,
     Dataset,
-    Rejected,
+    Rejection,
     Unusable,
     check_image_shape,
     need_folder,
@@ -39,7 +39,7 @@ class _Gathered:
     labels: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     splits: list[str | None] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     n_coarse: int = 0
 
     def add_arrays(self, pixels: np.ndarray, labels: np.ndarray, split: str) -> None:
@@ -218,7 +218,7 @@ def _read_one(got: _Gathered, file: Path, sample: str, place: Path, root: Path, 
     try:
         picture = read_picture(file, got.shape, got.channels, got.invert)
     except Unusable as reason:
-        got.rejected.append(Rejected(name, file.relative_to(root).as_posix(), str(reason)))
+        got.rejected.append(Rejection(name, file.relative_to(root).as_posix(), str(reason)))
         return
     got.images.append(picture.image)
     got.labels.append(label)

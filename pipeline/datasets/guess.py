@@ -30,7 +30,7 @@ SIDES = (16, 256)
 
 
 @dataclass
-class Found:
+class Guess:
     """What a folder holds.
 
     Attributes
@@ -72,7 +72,7 @@ class Found:
     n_samples: int = 0
 
 
-def look(folder: Path, labels: Path | None = None) -> Found:
+def look(folder: Path, labels: Path | None = None) -> Guess:
     """Find out what `folder` holds.
 
     Parameters
@@ -123,21 +123,21 @@ def _inventory(folder: Path) -> str:
 # Where the labels are
 
 
-def _with_labels(folder: Path, labels: Path) -> Found:
+def _with_labels(folder: Path, labels: Path) -> Guess:
     if labels.is_dir() and not _has(labels, (".xml", ".txt", ".json")):
         if not _has(labels, ENDINGS):
             raise InputError(
                 f"--labels {labels} holds {_inventory(labels)}; expected .xml, .txt, .json or label images"
             )
-        return Found("masks", _pictures_of(folder, labels), labels)
+        return Guess("masks", _pictures_of(folder, labels), labels)
     if not labels.exists():
         raise InputError(f"--labels {labels} does not exist; expected a COCO .json, a .csv, or a folder")
-    return Found("boxes", _pictures_of(folder, labels), labels)
+    return Guess("boxes", _pictures_of(folder, labels), labels)
 
 
-def _candidates(folder: Path, files: list[Path]) -> list[Found]:
+def _candidates(folder: Path, files: list[Path]) -> list[Guess]:
     """Every way to read the folder as pictures with labels."""
-    out: list[Found] = []
+    out: list[Guess] = []
     inside = folders(folder)
     names = {path.name.lower(): path for path in inside}
     tables = [path for path in files if path.suffix.lower() in (".json", ".csv")]
@@ -146,20 +146,20 @@ def _candidates(folder: Path, files: list[Path]) -> list[Found]:
             tables += [path for path in walk(place, deep=False) if path.suffix.lower() in (".json", ".csv")]
     for table in tables:
         if _is_boxes(table):
-            out.append(Found("boxes", _pictures_of(folder, table), table))
+            out.append(Guess("boxes", _pictures_of(folder, table), table))
     for name in BOX_FOLDERS:
         if name in names and _has(names[name], (".xml", ".txt")):
-            out.append(Found("boxes", _pictures_of(folder, names[name]), names[name]))
+            out.append(Guess("boxes", _pictures_of(folder, names[name]), names[name]))
     for name in MASK_FOLDERS:
         if name in names and _has(names[name], ENDINGS) and not _has(names[name], (".xml", ".txt", ".json")):
             path = _pictures_of(folder, names[name])
             if path != folder or _has(folder, ENDINGS, deep=False):
-                out.append(Found("masks", path, names[name]))
+                out.append(Guess("masks", path, names[name]))
     if not out and any(path.suffix.lower() in (".xml", ".txt") for path in files) and _has(folder, ENDINGS):
-        out.append(Found("boxes", folder, folder))
+        out.append(Guess("boxes", folder, folder))
     split_folders = [path for path in inside if split_word(path.name)]
     if not out and split_folders and len(split_folders) == len(inside) and _has(folder, (".xml", ".txt")):
-        out.append(Found("boxes", folder, folder))  # train/images, train/labels
+        out.append(Guess("boxes", folder, folder))  # train/images, train/labels
     return out
 
 
@@ -198,7 +198,7 @@ def _class_folders(folder: Path) -> list[Path]:
 # What they are like
 
 
-def _describe_pictures(found: Found) -> None:
+def _describe_pictures(found: Guess) -> None:
     """Number, size, colour and brightness of pictures."""
     files = list(files_by_stem(found.path, ENDINGS, deep=True).values())
     if found.labels and found.labels.is_dir() and found.labels != found.path:
@@ -237,7 +237,7 @@ def propose_size(height: float, width: float, area: int) -> tuple[int, int]:
     return tuple(int(np.clip(round(n * scale / MULTIPLE) * MULTIPLE, low, high)) for n in (height, width))
 
 
-def _describe_boxes(found: Found) -> None:
+def _describe_boxes(found: Guess) -> None:
     marked, *_ = read_labels(found.labels, found.path)
     counts = Counter(kind for one in marked for kind, _ in one.objects)
     if not counts:
@@ -251,7 +251,7 @@ def _describe_boxes(found: Found) -> None:
     )
 
 
-def _describe_masks(found: Found) -> None:
+def _describe_masks(found: Guess) -> None:
     files = list(files_by_stem(found.labels, ENDINGS, deep=True).values())
     values: set[int] = set()
     for file in files[:: max(len(files) // SOME, 1)]:
@@ -271,29 +271,29 @@ def _short(values: list[int]) -> str:
     return ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
 
 
-def _classes(folder: Path, classes: list[Path]) -> Found:
-    found = Found("classes", folder)
+def _classes(folder: Path, classes: list[Path]) -> Guess:
+    found = Guess("classes", folder)
     _describe_pictures(found)
     names = sorted({path.name for path in classes})
     found.seen.append(f"{len(names)} class folders: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}")
     return found
 
 
-def _binary(folder: Path) -> Found:
+def _binary(folder: Path) -> Guess:
     pairs, batches = idx.find_idx(folder), idx.find_cifar(folder)
     if pairs:
         shapes = {split: idx.read_idx(images).shape for split, (images, _) in pairs.items()}
         text = ", ".join(f"{split} {' x '.join(map(str, shape))}" for split, shape in shapes.items())
         _, height, width = next(iter(shapes.values()))
         n = sum(shape[0] for shape in shapes.values())
-        return Found("classes", folder, seen=[f"IDX files: {text}"], height=height, width=width, n_samples=n)
+        return Guess("classes", folder, seen=[f"IDX files: {text}"], height=height, width=width, n_samples=n)
     files = list(itertools.chain.from_iterable(batches.values()))
     n = sum(path.stat().st_size // idx.CIFAR_BYTES for path in files)
     seen = [f"CIFAR-10's batches: {len(files)} files, {n} pictures"]
-    return Found("classes", folder, seen=seen, height=32, width=32, channels=3, n_samples=n)
+    return Guess("classes", folder, seen=seen, height=32, width=32, channels=3, n_samples=n)
 
 
-def _volumes(folder: Path) -> Found:
+def _volumes(folder: Path) -> Guess:
     """Sizes that hold every labelled voxel about the centre, and the label values."""
     from .volumes import dataset_json, label_names
 
@@ -301,7 +301,7 @@ def _volumes(folder: Path) -> Found:
     if not labels:
         raise InputError(f"{folder / 'labelsTr'} holds no volume ({', '.join(VOLUME_ENDINGS)})")
     described = dataset_json(folder)
-    found = Found("volumes", folder, n_samples=len(labels))
+    found = Guess("volumes", folder, n_samples=len(labels))
     reach, shapes, values = np.zeros(3, int), [], set()
     for file in labels.values():
         try:

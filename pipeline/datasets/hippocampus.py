@@ -14,7 +14,7 @@ from cotrain.hardware.errors import InputError
 
 from . import volumes
 from .base import FETCH, Dataset, check_image_shape, need_folder
-from .slicing import Cut
+from .slicing import Slicing
 
 FOLDER = Path("Task04_Hippocampus")
 LABELS = (0, 1, 2)
@@ -60,7 +60,7 @@ def load(
     if not isinstance(n_slices, int) or n_slices < 1:
         raise InputError(f"n_slices is {n_slices!r}: expected a whole number of at least 1")
     low, high = percentiles
-    cut = Cut(check_image_shape(image_shape), "z", n_slices, "crop", low, high)
+    cut = Slicing(check_image_shape(image_shape), "z", n_slices, "crop", low, high)
     folder = Path(root, FOLDER)
     for part in ("imagesTr", "labelsTr"):
         need_folder(folder / part, "hippocampus_NNN.nii.gz")

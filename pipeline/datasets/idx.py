@@ -9,8 +9,9 @@ import numpy as np
 from cotrain.hardware.errors import CorruptError
 from cotrain.hardware.files import read_bytes
 
+from .base import DamagedFile
 from .listing import files_by_stem
-from .nifti import Damaged, Gzip
+from .nifti import Gzip
 
 MAX_BYTES = 1 << 31  # of one unpacked file
 IDX_PARTS = {"train": "train", "t10k": "test", "test": "test"}  # first word of a file's name: split
@@ -64,9 +65,9 @@ def _unpacked(path: Path) -> bytes:
             while chunk := stream.read(1 << 22):
                 out += chunk
                 if len(out) > MAX_BYTES:
-                    raise Damaged(f"it unpacks to more than {MAX_BYTES:,} bytes")
+                    raise DamagedFile(f"it unpacks to more than {MAX_BYTES:,} bytes")
             return bytes(out)
-    except (Damaged, OSError) as error:
+    except (DamagedFile, OSError) as error:
         raise CorruptError(f"{path.name} cannot be read: {error}; fetch it again") from None
 
 

@@ -12,7 +12,7 @@ from .base import (
     IGNORE,
     OWN,
     Dataset,
-    Rejected,
+    Rejection,
     Unusable,
     check_image_shape,
     need_folder,
@@ -99,7 +99,7 @@ def load(
             blamed = masks[key]
             mask, found = _read_mask(blamed, picture.size, shape, classes)
         except Unusable as reason:
-            rejected.append(Rejected(sample, _relative(blamed, path), str(reason)))
+            rejected.append(Rejection(sample, _relative(blamed, path), str(reason)))
             continue
         values |= found
         n_coarse += picture.coarse

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import Unusable
+from .base import DamagedFile, Unusable
 
 MAX_BYTES = 1 << 26  # of the file, and of what it unpacks to: annotations have a few hundred
 _HEADER_BYTES = 128
@@ -23,10 +23,6 @@ _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 _NAMES = {1: "cell", 2: "struct", 3: "object", 4: "text", 16: "function handle", 17: "opaque object"}
 _SPARSE = 5
-
-
-class Damaged(ValueError):
-    """The bytes are not what the format says."""
 
 
 def read_mat(path: Path) -> dict[str, np.ndarray | str]:
@@ -53,19 +49,19 @@ def read_mat(path: Path) -> dict[str, np.ndarray | str]:
         raise Unusable(f"the annotation cannot be read: it is larger than {MAX_BYTES:,} bytes")
     try:
         return parse_mat(data)
-    except Damaged as error:
+    except DamagedFile as error:
         raise Unusable(f"the annotation cannot be read: {error}") from None
 
 
 def parse_mat(data: bytes) -> dict[str, np.ndarray | str]:
-    """`read_mat` of bytes; raises `Damaged` where they are not a MATLAB 5 file."""
+    """`read_mat` of bytes; raises `DamagedFile` where they are not a MATLAB 5 file."""
     if data[:8] == b"\x89HDF\r\n\x1a\n" or data[:10] == b"MATLAB 7.3":
-        raise Damaged("it is a MATLAB 7.3 (HDF5) file; save it with -v7")
+        raise DamagedFile("it is a MATLAB 7.3 (HDF5) file; save it with -v7")
     if len(data) < _HEADER_BYTES or data[126:128] not in (b"IM", b"MI"):
-        raise Damaged("it is no MATLAB 5 file")
+        raise DamagedFile("it is no MATLAB 5 file")
     order = "<" if data[126:128] == b"IM" else ">"
     if struct.unpack_from(order + "H", data, 124)[0] != 0x0100:
-        raise Damaged("it is no MATLAB 5 file (unknown version)")
+        raise DamagedFile("it is no MATLAB 5 file (unknown version)")
     return dict(_matrix(body, order) for body in _matrices(data, _HEADER_BYTES, order))
 
 
@@ -78,16 +74,16 @@ class _Element:
 
 def _element(data: bytes, at: int, order: str) -> _Element:
     if at + 8 > len(data):
-        raise Damaged("it ends within an element")
+        raise DamagedFile("it ends within an element")
     kind, n_bytes = struct.unpack_from(order + "II", data, at)
     if kind >> 16:  # small: the size stands in the upper half of the type, the data in the second word
         kind, n_bytes = kind & 0xFFFF, kind >> 16
         if n_bytes > 4:
-            raise Damaged("a small element has more than 4 bytes")
+            raise DamagedFile("a small element has more than 4 bytes")
         return _Element(kind, data[at + 4 : at + 4 + n_bytes], at + 8)
     start = at + 8
     if n_bytes > len(data) - start:
-        raise Damaged(f"an element claims {n_bytes:,} bytes, {len(data) - start:,} are left")
+        raise DamagedFile(f"an element claims {n_bytes:,} bytes, {len(data) - start:,} are left")
     padding = 0 if kind == _COMPRESSED else -n_bytes % 8
     return _Element(kind, data[start : start + n_bytes], min(start + n_bytes + padding, len(data)))
 
@@ -103,7 +99,7 @@ def _matrices(data: bytes, at: int, order: str):
             left -= len(plain)
             element = _element(plain, 0, order)
         if element.kind != _MATRIX:
-            raise Damaged(f"an element of type {element.kind} stands where a matrix is expected")
+            raise DamagedFile(f"an element of type {element.kind} stands where a matrix is expected")
         yield element.body
 
 
@@ -112,16 +108,16 @@ def _unpack(body: bytes, most: int) -> bytes:
     try:
         plain = stream.decompress(body, most)
     except zlib.error as error:
-        raise Damaged(f"its compressed data are damaged ({error})") from None
+        raise DamagedFile(f"its compressed data are damaged ({error})") from None
     if not stream.eof:  # the checksum at its end was not reached
-        raise Damaged("its compressed data end early" if not stream.unconsumed_tail else "it unpacks to too many bytes")
+        raise DamagedFile("it unpacks to too many bytes" if stream.unconsumed_tail else "its compressed data end early")
     return plain
 
 
 def _matrix(body: bytes, order: str) -> tuple[str, np.ndarray | str]:
     flags = _element(body, 0, order)
     if flags.kind != 6 or len(flags.body) != 8:
-        raise Damaged("a matrix has no flags")
+        raise DamagedFile("a matrix has no flags")
     word, n_nonzero = struct.unpack(order + "II", flags.body)
     kind, is_complex, is_logical = word & 0xFF, bool(word & 0x0800), bool(word & 0x0200)
     if kind in (3, 17):  # the rest is laid out otherwise
@@ -132,7 +128,7 @@ def _matrix(body: bytes, order: str) -> tuple[str, np.ndarray | str]:
     name = name_element.body.decode("latin-1")
     at = name_element.end
     if len(shape) < 2 or min(shape) < 0:
-        raise Damaged(f"{name} has the shape {shape}")
+        raise DamagedFile(f"{name} has the shape {shape}")
     if kind == _SPARSE:
         return name, _sparse(body, at, order, shape, n_nonzero, name)
     if kind not in _CLASSES:
@@ -143,7 +139,7 @@ def _matrix(body: bytes, order: str) -> tuple[str, np.ndarray | str]:
     for n in shape:  # Python's integers, which do not wrap
         count *= n
     if len(values) != count:
-        raise Damaged(f"{name} has the shape {shape} and {len(values):,} numbers")
+        raise DamagedFile(f"{name} has the shape {shape} and {len(values):,} numbers")
     if is_complex:
         return name, "complex numbers"
     values = values.astype("?" if is_logical else _CLASSES[kind])
@@ -153,10 +149,10 @@ def _matrix(body: bytes, order: str) -> tuple[str, np.ndarray | str]:
 def _numbers(element: _Element, order: str, expected: str | None = None) -> np.ndarray:
     kind = _TYPES.get(element.kind)
     if kind is None or (expected and kind != expected):
-        raise Damaged(f"numbers have the unknown type {element.kind}")
+        raise DamagedFile(f"numbers have the unknown type {element.kind}")
     dtype = np.dtype(order + kind)
     if len(element.body) % dtype.itemsize:
-        raise Damaged(f"{len(element.body)} bytes are no whole number of {dtype.name}")
+        raise DamagedFile(f"{len(element.body)} bytes are no whole number of {dtype.name}")
     return np.frombuffer(element.body, dtype=dtype)
 
 
@@ -170,7 +166,7 @@ def _sparse(body: bytes, at: int, order: str, shape: tuple[int, ...], n_nonzero:
     rows, starts, values = parts
     n_rows, n_columns = shape if len(shape) == 2 else (-1, -1)
     if n_rows * n_columns > MAX_BYTES // 8 or n_rows < 0:
-        raise Damaged(f"{name} is sparse with the shape {shape}, too large to fill up")
+        raise DamagedFile(f"{name} is sparse with the shape {shape}, too large to fill up")
     good = (
         len(starts) == n_columns + 1
         and starts[0] == 0
@@ -180,7 +176,7 @@ def _sparse(body: bytes, at: int, order: str, shape: tuple[int, ...], n_nonzero:
         and (rows[: starts[-1]] < n_rows).all()
     )
     if not good:
-        raise Damaged(f"{name} is sparse, and its indices point outside it")
+        raise DamagedFile(f"{name} is sparse, and its indices point outside it")
     full = np.zeros(shape, dtype=np.float64)
     columns = np.repeat(np.arange(n_columns), np.diff(starts.astype(np.int64)))
     full[rows[: len(columns)], columns] = values[: len(columns)]

@@ -13,17 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import Unusable, one_line
+from .base import DamagedFile, Unusable, one_line
 
 ENDINGS = (".nii.gz", ".nii")
 MAX_BYTES = 1 << 30  # of the voxels of one volume, as the file stores them
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _TRAILING_BYTES = 1 << 16  # that may follow the voxels
 _CHUNK = 1 << 20
-
-
-class Damaged(ValueError):
-    """The bytes are not what the format, or the file itself, says."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +91,16 @@ def _read(path: Path):
         if size is not None:
             file.seek(len(start))
             if size < claimed:
-                raise Damaged(f"the file has {size:,} bytes, its header claims {claimed:,}")
+                raise DamagedFile(f"the file has {size:,} bytes, its header claims {claimed:,}")
         body = bytearray(start)
         while len(body) < claimed:
             chunk = source.read(min(_CHUNK, claimed - len(body)))
             if not chunk:
-                raise Damaged(f"the file ends after {len(body):,} bytes, its header claims {claimed:,}")
+                raise DamagedFile(f"the file ends after {len(body):,} bytes, its header claims {claimed:,}")
             body += chunk
         # To the end: a gzip stream carries the checksum of its contents there.
         if len(source.read(_TRAILING_BYTES + 1)) > _TRAILING_BYTES:
-            raise Damaged("the file goes on far behind its voxels")
+            raise DamagedFile("the file goes on far behind its voxels")
     return header, bytes(body)
 
 
@@ -121,7 +117,7 @@ class Gzip:
                 self.rest = self.file.read(_CHUNK)
                 if not self.rest:
                     if self.stream is not None:
-                        raise Damaged("the gzip stream ends early: the file is cut off")
+                        raise DamagedFile("the gzip stream ends early: the file is cut off")
                     self.done = True
                     break
             if self.stream is None:
@@ -132,7 +128,7 @@ class Gzip:
             try:
                 out += self.stream.decompress(self.rest, n - len(out))
             except zlib.error as error:
-                raise Damaged(f"the gzip stream is damaged ({error})") from None
+                raise DamagedFile(f"the gzip stream is damaged ({error})") from None
             if self.stream.eof:
                 self.rest, self.stream = self.stream.unused_data, None
             else:
@@ -146,7 +142,7 @@ def _header(start: bytes):
     kinds = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
     size = {int.from_bytes(start[:4], order) for order in ("little", "big")} & set(kinds)
     if not size or len(start) < min(size):
-        raise Damaged("the file is no NIfTI file")
+        raise DamagedFile("the file is no NIfTI file")
     number = size.pop()
     # NIfTI's own checks: a data type, sizes and offsets that make sense. What nibabel would mend in silence is refused,
     # but for the sign of an axis that old writers left at 0 (level 20).
@@ -158,7 +154,7 @@ def _header(start: bytes):
     finally:
         logger.disabled = disabled
     if bytes(header["magic"].tobytes()[:3]) not in (b"n+1", b"n+2"):
-        raise Damaged("the file is no single-file NIfTI; expected .nii or .nii.gz")
+        raise DamagedFile("the file is no single-file NIfTI; expected .nii or .nii.gz")
     return header
 
 
@@ -167,14 +163,14 @@ def _claimed_bytes(header) -> int:
     count = 1
     shape = header.get_data_shape()
     if not shape or min(shape) < 1:
-        raise Damaged(f"the header claims the shape {tuple(int(n) for n in shape)}")
+        raise DamagedFile(f"the header claims the shape {tuple(int(n) for n in shape)}")
     for n in shape:
         count *= int(n)
     voxels = count * int(header.get_data_dtype().itemsize)
     if voxels > MAX_BYTES:
         size = " x ".join(str(int(n)) for n in shape)
-        raise Damaged(f"the header claims {size} voxels, {voxels:,} bytes; at most {MAX_BYTES:,} are read")
+        raise DamagedFile(f"the header claims {size} voxels, {voxels:,} bytes; at most {MAX_BYTES:,} are read")
     offset = int(header.get_data_offset())
     if not 0 <= offset <= MAX_BYTES:
-        raise Damaged(f"the header claims that the voxels start at byte {offset:,}")
+        raise DamagedFile(f"the header claims that the voxels start at byte {offset:,}")
     return offset + voxels

@@ -14,7 +14,7 @@ FITS = ("crop", "resize")
 
 
 @dataclass(frozen=True)
-class Cut:
+class Slicing:
     """How a volume becomes images.
 
     Attributes
@@ -50,14 +50,14 @@ class Cut:
             raise InputError(f"percentiles is {(self.low, self.high)!r}: expected 0 <= low < high <= 100")
 
 
-def slices_of(image: np.ndarray, label: np.ndarray, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
+def slices_of(image: np.ndarray, label: np.ndarray, cut: Slicing) -> tuple[np.ndarray, np.ndarray]:
     """Cut one volume.
 
     Parameters
     ----------
     image : (x, y, z, channels) float32
     label : (x, y, z) uint8
-    cut : Cut
+    cut : Slicing
 
     Returns
     -------

@@ -20,10 +20,10 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.files import read_json
 
-from .base import IGNORE, OWN, Dataset, Rejected, Unusable, check_image_shape, need_folder, need_memory, need_samples
+from .base import IGNORE, OWN, Dataset, Rejection, Unusable, check_image_shape, need_folder, need_memory, need_samples
 from .listing import files_by_stem, honoured, split_word
 from .nifti import ENDINGS, read_volume
-from .slicing import Cut, slices_of
+from .slicing import Slicing, slices_of
 
 
 def load(
@@ -44,7 +44,7 @@ def load(
     path : Path
         Folder of imagesTr and labelsTr.
     image_shape, axis, fit, n_slices
-        As in `slicing.Cut`.
+        As in `slicing.Slicing`.
     classes, seed, name
         As in `read`.
 
@@ -55,12 +55,13 @@ def load(
     """
     for part in ("imagesTr", "labelsTr"):
         need_folder(Path(path, part), "NIfTI files (Decathlon's or nnU-Net's raw layout)", OWN)
-    return read(path, Cut(check_image_shape(image_shape), axis, n_slices, fit), classes=classes, seed=seed, name=name)
+    slicing = Slicing(check_image_shape(image_shape), axis, n_slices, fit)
+    return read(path, slicing, classes=classes, seed=seed, name=name)
 
 
 def read(
     path: str | Path,
-    cut: Cut,
+    cut: Slicing,
     *,
     classes: tuple[int, ...] = (),
     class_names: tuple[str, ...] = (),
@@ -78,7 +79,7 @@ def read(
     ----------
     path : Path
         Folder of imagesTr and labelsTr.
-    cut : Cut
+    cut : Slicing
     classes : tuple of int
         Label values, each a class of its own; by default everything above 0 is one class.
     class_names : tuple of str
@@ -130,7 +131,7 @@ def read(
             marked = about.classify(label)
             parts.append((case, *slices_of(image, marked, cut)))
         except Unusable as reason:
-            rejected.append(Rejected(case, _relative(files[0], root), str(reason)))
+            rejected.append(Rejection(case, _relative(files[0], root), str(reason)))
         else:
             n_found = image.shape[3]
             spacings.append(spacing)

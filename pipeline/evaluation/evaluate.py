@@ -11,14 +11,14 @@ from cotrain.hardware.errors import InputError
 from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline.datasets import Dataset
 from cotrain.pipeline.evaluation import models, shards
-from cotrain.pipeline.evaluation.kept import Kept
+from cotrain.pipeline.evaluation.row_states import RowStates
 from cotrain.pipeline.evaluation.rows import MODELS, ROWS
 from cotrain.pipeline.evaluation.tally import Tally, agreement, skipped
 from cotrain.pipeline.experiment import Experiment, nearest
 from cotrain.pipeline.networks import NetworkSpec, Params
 from cotrain.pipeline.tasks import task_of
 
-__all__ = ["MODELS", "Evaluation", "Kept", "evaluate", "check_models"]
+__all__ = ["MODELS", "Evaluation", "RowStates", "evaluate", "check_models"]
 
 SCHEMA = 1
 
@@ -48,7 +48,7 @@ def evaluate(
     constant: np.ndarray,
     dataset: Dataset,
     say=print,
-    kept: Kept | None = None,
+    states: RowStates | None = None,
 ) -> Evaluation:
     """Score the models of ``experiment.deploy.models`` on `dataset`.
 
@@ -60,7 +60,7 @@ def evaluate(
         What the task's `constant` found on the training split.
     dataset : Dataset
         The samples to score, all of them.
-    kept : Kept, optional
+    states : RowStates, optional
         Where the state of the rows is kept; what is there is not run again. The caller removes it.
 
     Returns
@@ -68,7 +68,7 @@ def evaluate(
     Evaluation
     """
     wanted = check_models(experiment.deploy.models)
-    runner = _Runner(experiment, spec, params, constant, kept, say)
+    runner = _Runner(experiment, spec, params, constant, states, say)
     result = Evaluation({})
     rows, rates, curves, spike_curves = [], {}, {}, {}
     task = task_of(dataset.task)
@@ -137,9 +137,9 @@ def evaluate(
 class _Runner:
     """Builds each model once and runs it on every data set that is asked for."""
 
-    def __init__(self, experiment, spec, params, constant, kept, say):
+    def __init__(self, experiment, spec, params, constant, states, say):
         self.experiment, self.spec, self.params, self.constant = experiment, spec, params, constant
-        self.kept, self.say = kept, say
+        self.states, self.say = states, say
 
     def can(self, model: str) -> bool:
         return model == "constant" or self._kind(model) in self.params
@@ -157,7 +157,7 @@ class _Runner:
             for tally in tallies:
                 tally.final.append(tally.task.predict_constant(self.constant, tally.dataset))
             return tallies, {}, time.perf_counter() - started
-        facts = (self.kept and self.kept.load(model, tallies)) or {"extra": {}, "seconds": 0.0}
+        facts = (self.states and self.states.load(model, tallies)) or {"extra": {}, "seconds": 0.0}
         n_done, n_samples = sum(tally.n_done for tally in tallies), sum(len(dataset) for dataset in sets)
         if n_done:
             self.say(f"  {model}: going on after {n_done} of {n_samples} samples")
@@ -168,8 +168,8 @@ class _Runner:
             with Progress(f"{model} on {n_samples} samples", n_samples) as progress:
                 extra = shards.run(self.experiment, self.spec, params, model, tallies, progress)
             facts = {"extra": extra, "seconds": time.perf_counter() - started}
-            if self.kept:
-                self.kept.save(model, tallies, facts)
+            if self.states:
+                self.states.save(model, tallies, facts)
             return tallies, extra, facts["seconds"]
         with (
             models.open_model(self.experiment, self.spec, params, model, facts["extra"]) as opened,
@@ -180,8 +180,8 @@ class _Runner:
                     tally.add(batch)
                     progress.advance(len(batch.readout))
                     facts = {"extra": opened.extra, "seconds": before + time.perf_counter() - started}
-                    if self.kept:
-                        self.kept.save(model, tallies, facts)
+                    if self.states:
+                        self.states.save(model, tallies, facts)
         return tallies, facts["extra"], facts["seconds"]
 
 

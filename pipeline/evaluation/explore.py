@@ -23,7 +23,7 @@ from cotrain.pipeline.experiment import Experiment, all_settings, shared_setting
 from cotrain.pipeline.networks import NetworkSpec, Params
 from cotrain.pipeline.report.explored import picture
 from cotrain.pipeline.runs import artifacts
-from cotrain.pipeline.runs.parameters import Found, from_package, from_runs
+from cotrain.pipeline.runs.parameters import ParameterSet, from_package, from_runs
 from cotrain.pipeline.tasks import network_for, task_of
 
 SCHEMA = 1
@@ -210,7 +210,7 @@ def recommendation(result: dict[str, Any]) -> str:
     return f"{text}; to deploy so: cotrain deploy {result['experiment']} {changes}"
 
 
-def _found(experiment: Experiment, runs: Path, source: str) -> Found:
+def _found(experiment: Experiment, runs: Path, source: str) -> ParameterSet:
     if source == "pretrained":
         return from_package(experiment)
     try:

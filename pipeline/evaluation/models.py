@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import nengo
 import numpy as np
-from cotrain.hardware.placement.cores import Lowered
+from cotrain.hardware.placement.cores import LoweredNetwork
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
@@ -126,7 +126,7 @@ def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], ampli
 
 def placed_network(
     experiment: Experiment, spec: NetworkSpec, params: Params, probes: bool = False
-) -> tuple[BuiltNetwork, Lowered]:
+) -> tuple[BuiltNetwork, LoweredNetwork]:
     """The network as it goes to the chip, cut into blocks for the experiment's board.
 
     `probes` adds one for the spikes of each layer. The second value is what `hardware` reads in the network's place:

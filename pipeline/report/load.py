@@ -65,7 +65,7 @@ def load(context) -> Inputs:
         trajectory=optional(context.read_json, "deploy", artifacts.TRAJECTORY),
         raster=optional(context.read_npz, "deploy", artifacts.RASTER),
         histories={s: optional(context.read_json, s, artifacts.HISTORY) for s in ("train", "finetune")},
-        params=context.found.params,
+        params=context.parameters.params,
         placement=optional(context.read_json, "quantize", artifacts.PLACEMENT),
         quantization=optional(context.read_json, "quantize", artifacts.QUANTIZATION),
         stages=stages,

@@ -18,7 +18,7 @@ KINDS = {"ann": "train", "hybrid": "finetune"}  # and the stage that makes them
 
 
 @dataclass(frozen=True)
-class Found:
+class ParameterSet:
     """Parameters of an experiment: "ann" and "hybrid", the constant predictor of their training split, their origin."""
 
     params: dict[str, Params]
@@ -26,7 +26,7 @@ class Found:
     source: str
 
 
-def from_runs(experiment: Experiment, runs: Path, train: str = "") -> Found:
+def from_runs(experiment: Experiment, runs: Path, train: str = "") -> ParameterSet:
     """Parameters of the train and finetune stages; the ones that are there.
 
     Parameters
@@ -52,14 +52,14 @@ def from_runs(experiment: Experiment, runs: Path, train: str = "") -> Found:
             f"no trained parameters in {artifacts.experiment_folder(runs, experiment.name)}; "
             f"run: {train or f'cotrain train {experiment.name}'}"
         )
-    return Found(params, None, f"run of {experiment.name}")
+    return ParameterSet(params, None, f"run of {experiment.name}")
 
 
 def package_file(experiment: Experiment) -> Path:
     return PRETRAINED_DIR / artifacts.pretrained_file(experiment.name)
 
 
-def from_package(experiment: Experiment) -> Found:
+def from_package(experiment: Experiment) -> ParameterSet:
     """Parameters that come with the package.
 
     Raises
@@ -83,7 +83,7 @@ def from_package(experiment: Experiment) -> Found:
         }
         for kind in KINDS
     }
-    return Found(params, arrays["constant"].astype(np.float32), "pretrained")
+    return ParameterSet(params, arrays["constant"].astype(np.float32), "pretrained")
 
 
 def pack(found: dict[str, Params], constant: np.ndarray) -> dict[str, np.ndarray]:

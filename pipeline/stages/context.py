@@ -10,8 +10,9 @@ from typing import Any
 from cotrain.hardware.files import file_sha256
 from cotrain.pipeline.experiment import Experiment, all_settings
 from cotrain.pipeline.runs import artifacts, parameters
-from cotrain.pipeline.runs.asked import Asked
 from cotrain.pipeline.runs.folder import RunFolder
+from cotrain.pipeline.runs.parameters import ParameterSet
+from cotrain.pipeline.runs.request import Request
 from cotrain.pipeline.stages.table import Stage
 
 ALSO = (artifacts.BOARD, artifacts.SEEDS, artifacts.EXPLORED)
@@ -20,12 +21,12 @@ ALSO = (artifacts.BOARD, artifacts.SEEDS, artifacts.EXPLORED)
 class Context:
     """What a stage sees: its settings, the data, the folders of the stages before it, and its own."""
 
-    def __init__(self, experiment: Experiment, stage: Stage, runs: Path, data: Path, asked: Asked | None = None):
+    def __init__(self, experiment: Experiment, stage: Stage, runs: Path, data: Path, asked: Request | None = None):
         self.experiment = experiment
         self.stage = stage
         self.runs = runs
         self.data = data
-        self.asked = asked or Asked(experiment.name, (), runs, data)
+        self.asked = asked or Request(experiment.name, (), runs, data)
         self.outputs: list[str] = []
 
     def of(self, stage: Stage) -> Context:
@@ -119,7 +120,7 @@ class Context:
         return not started and parameters.package_file(self.experiment).is_file()
 
     @cached_property
-    def found(self) -> parameters.Found:
+    def parameters(self) -> ParameterSet:
         """The experiment's parameters: those of the run, or the package's."""
         if self.pretrained:
             return parameters.from_package(self.experiment)

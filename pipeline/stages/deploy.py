@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cotrain.pipeline.datasets import describe
-from cotrain.pipeline.evaluation.evaluate import Kept, evaluate
+from cotrain.pipeline.evaluation.evaluate import RowStates, evaluate
 from cotrain.pipeline.evaluation.models import raster
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.tasks import network_for, task_of
@@ -16,18 +16,18 @@ def run(context) -> None:
     if note:
         print(f"  {note}")
     spec = network_for(experiment.network, dataset)
-    params = context.found.params
+    params = context.parameters.params
     scored = dataset.subset("test").take(experiment.deploy.limit or None)
-    constant = context.found.constant
+    constant = context.parameters.constant
     if constant is None:
         constant = task_of(dataset.task).constant(dataset.subset("train"))
-    kept = Kept(context.out / artifacts.ROWS, artifacts.json_digest(context.key()))
-    result = evaluate(experiment, spec, params, constant, scored, kept=kept)
+    states = RowStates(context.out / artifacts.ROWS, artifacts.json_digest(context.key()))
+    result = evaluate(experiment, spec, params, constant, scored, states=states)
     placement = context.read_json("quantize", artifacts.PLACEMENT)
     result.metrics.update(
         dataset=describe(dataset, len(scored)),
         split="test",
-        parameters=context.found.source,
+        parameters=context.parameters.source,
         board=experiment.quantize.board,
         cores=placement["cores"],
         chips=placement["chips"],

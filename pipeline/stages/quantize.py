@@ -28,7 +28,7 @@ def run(context) -> None:
     spec = network_for(experiment.network, context.dataset)
     errors = {}
     for model, kind in MODELS.items():
-        built, lowered = placed_network(experiment, spec, context.found.params[kind])
+        built, lowered = placed_network(experiment, spec, context.parameters.params[kind])
         report = _checked(experiment, built, lowered, context.dataset.subset("train").images)
         if report.violations:
             print(report.table())

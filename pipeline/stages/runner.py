@@ -12,8 +12,8 @@ from typing import Any
 from cotrain.hardware.errors import InputError, MissingError
 from cotrain.pipeline.experiment import Experiment, all_settings
 from cotrain.pipeline.runs import artifacts, parameters, record
-from cotrain.pipeline.runs.asked import Asked
 from cotrain.pipeline.runs.lock import locked
+from cotrain.pipeline.runs.request import Request
 from cotrain.pipeline.stages.context import Context
 from cotrain.pipeline.stages.table import STAGES, Stage
 
@@ -29,7 +29,7 @@ def run(
     data: Path,
     force: bool = False,
     say: Say = print,
-    asked: Asked | None = None,
+    asked: Request | None = None,
 ) -> bool:
     """Run a stage unless it is fresh. Returns whether it ran.
 
@@ -40,7 +40,7 @@ def run(
     ----------
     force : bool
         Run it even if it is fresh, and replace a result of other settings or data.
-    asked : Asked, optional
+    asked : Request, optional
         How this was asked for, for the commands that messages name.
 
     Raises

@@ -25,7 +25,7 @@ def run(context) -> None:
     experiment = context.experiment.deployed()
     tune = experiment.finetune
     spec = network_for(experiment.network, context.dataset)
-    params = context.found.params["hybrid"]
+    params = context.parameters.params["hybrid"]
     built, _ = placed_network(experiment, spec, params)
     test = context.dataset.subset("test")
     n_samples = min(experiment.submission.n_samples, len(test))
@@ -58,7 +58,7 @@ def run(context) -> None:
             "n_samples": written.n_samples,
             "precompute": written.precompute,
             "hardware_options": written.report.hardware_options,
-            "parameters": context.found.source,
+            "parameters": context.parameters.source,
         },
     )
     print(f"  {written.path}: {written.n_bytes / 1e6:.2f} MB, {written.n_samples} samples, "

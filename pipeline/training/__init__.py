@@ -15,14 +15,14 @@ from cotrain.pipeline.networks import Params, activity
 from cotrain.pipeline.networks.foreign import OWN_MODEL, model_for
 from cotrain.pipeline.tasks import network_for, task_of
 from cotrain.pipeline.training.backend import Job, make_backend
-from cotrain.pipeline.training.loop import Schedule, Trained, fit
+from cotrain.pipeline.training.loop import Schedule, TrainingResult, fit
 
-__all__ = ["Trained", "finetune", "job_for", "train"]
+__all__ = ["TrainingResult", "finetune", "job_for", "train"]
 
 
 def train(
     experiment: Experiment, dataset: Dataset, folder: Path, key: str, say: Callable[[str], None] = print
-) -> Trained:
+) -> TrainingResult:
     """Train the ANN from initial parameters, or from those of a model that was made elsewhere.
 
     Parameters
@@ -34,7 +34,7 @@ def train(
 
     Returns
     -------
-    Trained
+    TrainingResult
         Parameters for `pipeline.networks.build`. Of a model that was made elsewhere the history says, too, how its
         layers were scaled (`pipeline.networks.activity`) and what reading it cost.
     """
@@ -53,8 +53,8 @@ def train(
 
         say("  fitting kernels and biases to spikes, on training images and without labels (network.calibrate)")
         hybrid = job_for(experiment.deployed(), dataset, "hybrid")
-        return Trained(calibrated(hybrid, trained.params, images), {**history, "calibrated": True})
-    return Trained(trained.params, history)
+        return TrainingResult(calibrated(hybrid, trained.params, images), {**history, "calibrated": True})
+    return TrainingResult(trained.params, history)
 
 
 def finetune(
@@ -64,7 +64,7 @@ def finetune(
     folder: Path,
     key: str,
     say: Callable[[str], None] = print,
-) -> Trained:
+) -> TrainingResult:
     """Go on from the ANN's parameters as a hybrid: spikes forward, rate gradients backward.
 
     Parameters
@@ -103,7 +103,7 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
     )
 
 
-def _run(experiment, job, params, dataset, folder, key, say) -> Trained:
+def _run(experiment, job, params, dataset, folder, key, say) -> TrainingResult:
     make_deterministic(experiment.seed)
     schedule = Schedule(job.settings, experiment.data, experiment.seed)
     backend = make_backend(job.settings.backend, job, params)

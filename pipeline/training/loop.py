@@ -67,7 +67,7 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """Parameters of the epoch that was best on the validation split, and what happened on the way."""
 
     params: Params
@@ -82,7 +82,7 @@ def fit(
     folder: Path,
     key: str,
     say: Callable[[str], None] = print,
-) -> Trained:
+) -> TrainingResult:
     """Train until the schedule ends or the validation metric has not improved for `patience` epochs.
 
     The parameters that the training starts from count as epoch 0: what does worse on the validation split is not kept.
@@ -161,7 +161,7 @@ def fit(
     finally:
         progress.close()
         logs.close()
-    return Trained(best, history)
+    return TrainingResult(best, history)
 
 
 def judged_by(validation: Dataset, limit: int) -> Dataset:

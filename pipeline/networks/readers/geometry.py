@@ -10,7 +10,7 @@ from typing import Optional, Tuple
 
 import numpy as np
 from cotrain.pipeline.networks.arithmetic import same_border
-from cotrain.pipeline.networks.readers.linear import Conv, Transposed
+from cotrain.pipeline.networks.readers.linear import Conv, TransposedConv
 from cotrain.pipeline.networks.spec import Input
 
 Extra = Tuple[int, int]  # zeros in front of and behind a kernel
@@ -21,12 +21,12 @@ def as_input(term, on_host: bool) -> Optional[Tuple[Input, np.ndarray]]:
 
     Parameters
     ----------
-    term : Conv or Transposed
+    term : Conv or TransposedConv
     on_host : bool
         The host can put any border around what it holds.
     """
     kernel, out = term.kernel, term.out_shape()
-    if isinstance(term, Transposed):
+    if isinstance(term, TransposedConv):
         found = _same_or_valid(out[:2], term.shape[:2], kernel.shape, term.stride, term.crop)
         if found is not None and found[0] == "same" and not on_host and not smallest_size(term):
             return None
@@ -54,7 +54,7 @@ def as_input(term, on_host: bool) -> Optional[Tuple[Input, np.ndarray]]:
     return None
 
 
-def smallest_size(term: Transposed) -> bool:
+def smallest_size(term: TransposedConv) -> bool:
     """Whether it makes the size that Nengo chooses by itself for "same".
 
     With any other size nengo_loihi puts what padding "same" cuts off one pixel off, so that only "valid" is left

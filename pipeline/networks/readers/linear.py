@@ -1,7 +1,7 @@
 """Linear maps of a foreign model, put together: what can be one map of the chip becomes one.
 
-A `Value` is a tensor of the model as a sum of linear maps (`Conv`, `Transposed`, `Matrix`) of layers of neurons, and a
-bias. Applying a convolution to a value composes the kernels wherever the result is a convolution again, border
+A `Value` is a tensor of the model as a sum of linear maps (`Conv`, `TransposedConv`, `Matrix`) of layers of neurons,
+and a bias. Applying a convolution to a value composes the kernels wherever the result is a convolution again, border
 included; where it is not, `then_conv` returns None and the value needs neurons of its own (`readers.graph`).
 """
 
@@ -47,7 +47,7 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class Transposed:
+class TransposedConv:
     """A transposed convolution of a source: out[i stride + a - crop] += x[i] @ kernel[a]."""
 
     source: str
@@ -99,7 +99,7 @@ def then_conv(term, kernel: np.ndarray, stride: Tuple[int, int], border: Border,
     if isinstance(term, Matrix):
         single = kernel.shape[:2] == (1, 1) and size == (1, 1) and stride == (1, 1) and not any(border)
         return dataclasses.replace(term, matrix=_product(term.matrix, kernel[0, 0]), eye=False) if single else None
-    if isinstance(term, Transposed):
+    if isinstance(term, TransposedConv):
         return _transposed_then_conv(term, kernel, stride, border, size)
     height, width, _ = term.out_shape()
     for i, n_out in ((0, height), (1, width)):
@@ -149,13 +149,13 @@ def _transposed_then_conv(term, kernel, stride, border, size):
             row, col = k_rows - 1 - a, k_cols - 1 - b
             new[row : row + term.kernel.shape[0], col : col + term.kernel.shape[1]] += term.kernel @ kernel[a, b]
     crop = (k_rows - 1 - border[0] + term.crop[0], k_cols - 1 - border[2] + term.crop[1])
-    return Transposed(term.source, term.shape, new, term.stride, crop, size)
+    return TransposedConv(term.source, term.shape, new, term.stride, crop, size)
 
 
 def then_transposed(term, kernel: np.ndarray, stride, crop, size):
     """The map `term`, then a transposed convolution; None where that is no single map."""
     if isinstance(term, Conv) and term.plain:
-        return Transposed(term.source, term.shape, term.kernel[0, 0] @ kernel, stride, crop, size)
+        return TransposedConv(term.source, term.shape, term.kernel[0, 0] @ kernel, stride, crop, size)
     return None
 
 

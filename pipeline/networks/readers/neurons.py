@@ -15,7 +15,7 @@ from cotrain.hardware.chip.limits import LOIHI1
 from cotrain.hardware.errors import UnsupportedError
 from cotrain.pipeline.networks.readers import linear
 from cotrain.pipeline.networks.readers.geometry import as_input
-from cotrain.pipeline.networks.readers.linear import Conv, Matrix, Transposed, Value
+from cotrain.pipeline.networks.readers.linear import Conv, Matrix, TransposedConv, Value
 from cotrain.pipeline.networks.spec import IMAGE, Input, Layer, NetworkSpec, Params
 
 WEIGHTS_MOST = 50_000_000  # of one dense map
@@ -225,7 +225,7 @@ class Neurons:
         (pixels,) = self._pixels.terms
         if isinstance(term, Matrix):
             return [linear.then_dense(linear.as_matrix(pixels), term.matrix)]
-        if isinstance(term, Transposed):
+        if isinstance(term, TransposedConv):
             return [linear.then_transposed(pixels, term.kernel, term.stride, term.crop, term.size)]
         return [linear.then_conv(pixels, term.kernel, term.stride, term.border, tuple(shape[:2]))]
 
@@ -246,16 +246,16 @@ class Neurons:
                 )
             cut = tuple(min(n, 0) for n in term.border)
             return Conv(self._relays[key], shape, term.kernel, term.stride, cut)
-        assert isinstance(term, Transposed)
+        assert isinstance(term, TransposedConv)
         return self._on_a_larger_grid(term, name)
 
-    def _on_a_larger_grid(self, term: Transposed, name: str) -> Conv:
+    def _on_a_larger_grid(self, term: TransposedConv, name: str) -> Conv:
         """A transposed convolution as a convolution of its source with zeros between the pixels."""
         n = term.shape[-1]
         size = tuple(max(term.size[i], (term.shape[i] - 1) * term.stride[i] + 1) for i in (0, 1))
         key = (term.source, term.stride, size)
         if key not in self._relays:
-            apart = Transposed(term.source, term.shape, np.eye(n)[None, None], term.stride, (0, 0), size)
+            apart = TransposedConv(term.source, term.shape, np.eye(n)[None, None], term.stride, (0, 0), size)
             value = Value((*size, n), (apart,), np.zeros(n), f"{term.source}_apart")
             self._relays[key] = self._layer(value, value.label)
             self.notes.append(

@@ -13,7 +13,7 @@ from cotrain.pipeline.runs import artifacts
 EVERY_S = 20.0  # between two saves within a row
 
 
-class Kept:
+class RowStates:
     """A folder with the state of each row, until the comparison is written.
 
     Parameters

@@ -10,7 +10,7 @@ RUNS, DATA = Path("runs"), Path("data")  # where nothing else is said
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What was said on the command line, or would be."""
 
     experiment: str  # a name, or a .toml file

@@ -20,7 +20,7 @@ LOCAL_CORES = 4.0
 
 
 @dataclass(frozen=True)
-class PlacedLayer:
+class LayerOccupancy:
     """A layer with everything that its energy and time need; what is not known is a range without a value."""
 
     counts: LayerCounts
@@ -32,21 +32,21 @@ class PlacedLayer:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """The whole network."""
+class Occupancy:
+    """What the whole network takes."""
 
-    layers: Tuple[PlacedLayer, ...]
+    layers: Tuple[LayerOccupancy, ...]
     cores: Range
     chips: Range
     input_spikes: Range
 
 
-def place(counts: Counts) -> Placed:
+def occupy(counts: Counts) -> Occupancy:
     """Fill in what follows from the counts; where nothing does, the limits of the chip."""
     cores, in_use, chips = _cores(counts)
     n, layers = counts.n_steps, counts.layers
     arriving = at_most(counts.input_spikes_per_inference, LOIHI1.input_axons * n * cores[0].high)
-    found: List[PlacedLayer] = []
+    found: List[LayerOccupancy] = []
     incoming, entering = _messages(None, arriving, layers[0], cores[0]), arriving
     if counts.input_spikes_per_inference is None and layers[0].synops_per_inference is not None:
         # a spike does at least one synaptic operation, and at most one on each neuron: all of a dense layer
@@ -62,9 +62,9 @@ def place(counts: Counts) -> Placed:
             if last
             else _messages(layer.messages_per_inference, spikes, layers[i + 1], cores[i + 1])
         )
-        found.append(PlacedLayer(layer, cores[i], spikes, _synops(layer, arriving, n), incoming, outgoing))
+        found.append(LayerOccupancy(layer, cores[i], spikes, _synops(layer, arriving, n), incoming, outgoing))
         arriving, incoming = spikes, outgoing
-    return Placed(tuple(found), in_use, chips, entering)
+    return Occupancy(tuple(found), in_use, chips, entering)
 
 
 def _known(messages, spikes: Range) -> Range:

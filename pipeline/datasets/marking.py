@@ -10,7 +10,7 @@ MEND = "mend it, or name another file in data.labels"
 
 
 @dataclass
-class Marked:
+class Marking:
     """What the labels say of one picture.
 
     Attributes

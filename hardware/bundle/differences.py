@@ -21,7 +21,7 @@ class LayerTotal:
 
 
 @dataclass
-class Comparison:
+class Differences:
     """Collects the samples of a run.
 
     Attributes
