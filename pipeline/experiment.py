@@ -288,6 +288,11 @@ class FinetuneSettings(PhaseSettings):
         0.002, "time constant of the Lowpass on every connection between spiking layers", unit="s", least=0, most=10
     )
 
+    distill_weight: float = setting(
+        0.0, "share of the loss that asks for the ANN's own outputs in place of the labels (tensorflow)", least=0,
+        most=1,
+    )  # fmt: skip
+
     def check_together(self) -> None:
         super().check_together()
         if self.readout_steps > self.n_steps:

@@ -1,5 +1,7 @@
 """The layer-by-layer trainer against the neuron equations, NengoDL and nengo-loihi."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
@@ -234,6 +236,28 @@ def test_the_host_layer_and_the_readout_are_not_rounded():
     np.testing.assert_allclose(TensorFlowBackend(job, params).predict(images), expected, atol=1e-6)
 
 
+# --- distillation -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ("boxes", "classes", "masks"))
+def test_a_hybrid_that_copies_the_ann_does_not_look_at_labels(task):
+    job = replace(job_of(distill_weight=1.0), task=TASKS[task])
+    params, images, targets = data_for(job.spec)
+    backends = [TensorFlowBackend(job, params) for _ in range(2)]
+    teacher = TensorFlowBackend(job.as_ann().with_settings(batch_size=N_SAMPLES), params).predict(images)
+    spikes = backends[0].predict(images)
+    expected = {
+        "boxes": lambda p, q: np.abs(p - q).mean(),
+        "masks": lambda p, q: (np.log1p(np.exp(p)) - p / (1 + np.exp(-q))).mean(),
+        "classes": lambda p, q: (np.log(np.exp(p).sum(1)) - (p * np.exp(q)).sum(1) / np.exp(q).sum(1)).mean(),
+    }[task](spikes.astype(np.float64), teacher.astype(np.float64))
+    losses = [b.train_step(images, y, 0.01).loss for b, y in zip(backends, (targets.round(), 0 * targets), strict=True)]
+    assert losses[0] == losses[1] == pytest.approx(expected, rel=1e-4)
+    for name, value in backends[0].params().items():
+        np.testing.assert_array_equal(backends[1].params()[name], value)
+    assert np.abs(spikes - teacher).max() > 1e-3
+
+
 # --- averages and state -------------------------------------------------------------------------------------------
 
 
@@ -268,7 +292,7 @@ def test_training_goes_on_from_a_state_as_if_it_had_not_stopped():
 
 
 def test_nengo_dl_refuses_what_it_does_not_know():
-    for changes in ({"precision": "bfloat16"}, {"round_weights": True}, {"average": 0.9}):
+    for changes in ({"precision": "bfloat16"}, {"round_weights": True}, {"average": 0.9}, {"distill_weight": 0.5}):
         job = job_of(**changes)
         with pytest.raises(InputError, match="set backend to tensorflow"):
             make_backend("nengo-dl", job, job.spec.init_params(0))

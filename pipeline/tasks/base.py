@@ -102,6 +102,12 @@ class Task(ABC):
             Scalar.
         """
 
+    def distance(self, job, prediction, teacher):
+        """How far a batch's predictions are from those of another network, both as `loss` has them; a scalar."""
+        from cotrain.pipeline.training import losses
+
+        return losses.mean_absolute(prediction, teacher)
+
     def augment(self, dataset: Dataset, images, targets, rng: np.random.Generator, settings):
         """A random view of each sample.
 

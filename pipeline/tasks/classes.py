@@ -43,6 +43,12 @@ class Classes(Task):
         wanted = losses.one_hot(target[:, 0], n_classes) * (1 - smoothing) + smoothing / n_classes
         return losses.cross_entropy(prediction, wanted)
 
+    def distance(self, job, prediction, teacher):
+        """Cross-entropy of the two soft-maxes."""
+        from cotrain.pipeline.training import losses
+
+        return losses.cross_entropy(prediction, losses.softmax(teacher))
+
     def scores(self, predicted, true, groups, class_names=()) -> np.ndarray:
         """Share of each image (or group of images) in the accuracy, so that their mean is the mean over the classes.
 

@@ -63,6 +63,16 @@ class Masks(Task):
         of_classes = [losses.dice_loss(probability[..., k], wanted[..., k], known) for k in range(1, n_scores)]
         return 0.5 * entropy + 0.5 * sum(of_classes) / len(of_classes)
 
+    def distance(self, job, prediction, teacher):
+        """Mean over the pixels of the cross-entropy of the two sigmoids or soft-maxes."""
+        from cotrain.pipeline.training import losses
+
+        n_scores = job.spec.output_shape[-1]
+        if n_scores == 1:
+            return losses.binary_cross_entropy(prediction, losses.sigmoid(teacher), losses.ones_like(prediction))
+        scores, wanted = losses.split(prediction, n_scores), losses.split(teacher, n_scores)
+        return losses.cross_entropy(scores, losses.softmax(wanted))
+
     def scores(self, predicted, true, groups, class_names=()) -> np.ndarray:
         """Mean Dice of the classes in each volume."""
         return np.mean([dice(*_of_class(predicted, true, k), groups) for k in _labels(class_names)], axis=0)

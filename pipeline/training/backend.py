@@ -59,6 +59,15 @@ class Job:
         """0: none."""
         return self.settings.synapse_s if isinstance(self.settings, FinetuneSettings) else 0.0
 
+    @property
+    def distill_weight(self) -> float:
+        """Share of the loss that compares a hybrid with the ANN it starts from (Hinton et al. 2015)."""
+        return self.settings.distill_weight if isinstance(self.settings, FinetuneSettings) else 0.0
+
+    def as_ann(self) -> Job:
+        """The same network and neurons as rates, in the same precision."""
+        return replace(self, settings=TrainSettings(precision=self.settings.precision))
+
     def with_settings(self, **changes) -> Job:
         """The same job with other settings of its phase."""
         return replace(self, settings=replace(self.settings, **changes))
@@ -110,7 +119,7 @@ def make_backend(name: str, job: Job, params: Params) -> Backend:
     """
     if name not in BACKENDS:
         raise InputError(f"backend is {name!r}; there are {', '.join(BACKENDS)}")
-    extras = ("round_weights", "average", "batch_norm", "weight_decay")
+    extras = ("round_weights", "average", "batch_norm", "weight_decay", "distill_weight")
     if name == "nengo-dl" and (
         job.settings.precision != "float32" or any(getattr(job.settings, key, False) for key in extras)
     ):

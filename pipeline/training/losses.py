@@ -6,7 +6,7 @@ from cotrain.pipeline.compat import import_tensorflow
 
 tf = import_tensorflow()
 
-sigmoid, softmax = tf.sigmoid, tf.nn.softmax
+sigmoid, softmax, ones_like = tf.sigmoid, tf.nn.softmax, tf.ones_like
 
 
 def mean_square(prediction, target):

@@ -26,6 +26,7 @@ class TensorFlowBackend:
     def __init__(self, job: Job, params: Params):
         self.job = job
         job.spec.check_params(params)
+        self.teacher = {name: tf.constant(value, tf.float32) for name, value in params.items()}  # of a hybrid: the ANN
         self.statistics = {}  # of batch normalisation
         if job.batch_norm:
             gammas, statistics = normalise.initial(job.spec)
@@ -84,7 +85,12 @@ class TensorFlowBackend:
         norm = normalise.BatchNorm(self.variables) if self.statistics else None
         with tf.GradientTape() as tape:
             prediction, penalty, means = _outcome(job, self.variables, images, norm)
-            loss = job.task.loss(job, prediction, targets) + penalty
+            loss = job.task.loss(job, prediction, targets)
+            if job.distill_weight:
+                wanted = tf.stop_gradient(forward(job.as_ann(), self.teacher, images)[0])
+                distance = job.task.distance(job, prediction, wanted)
+                loss = (1 - job.distill_weight) * loss + job.distill_weight * distance
+            loss += penalty
         gradients = tape.gradient(loss, variables)
         if job.settings.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, job.settings.clip_norm)
