@@ -27,9 +27,9 @@ _WORDS = {int: "a whole number", float: "a finite number", bool: "true or false"
 
 
 def setting(
-    default: Any,
     meaning: str,
     *,
+    default: Any,
     unit: str = "",
     least: float | None = None,
     above: float | None = None,
@@ -46,6 +46,8 @@ def setting(
     ----------
     meaning : str
         Help text; what the value is, not what it is called.
+    default
+        By name: type checkers look for it there.
     unit : str
         Of the value, where it has one.
     least, above, most, below
