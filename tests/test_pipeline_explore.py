@@ -11,7 +11,7 @@ from cotrain.pipeline import experiment
 from cotrain.pipeline.__main__ import main
 from cotrain.pipeline.evaluation import explore
 from cotrain.pipeline.networks import spec_for
-from cotrain.pipeline.report import explored
+from cotrain.pipeline.report.sections import explored
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.folder import RunFolder
 from PIL import Image

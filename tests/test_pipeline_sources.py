@@ -11,7 +11,7 @@ from cotrain.hardware.errors import CotrainError, InputError, MissingError
 from cotrain.pipeline import datasets, experiment
 from cotrain.pipeline.datasets import IGNORE, hippocampus, synthetic
 from cotrain.pipeline.datasets.idx import CIFAR_CLASSES
-from cotrain.pipeline.report import tables
+from cotrain.pipeline.report.sections import data as data_section
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from PIL import Image
 from test_pipeline_datasets_files import find_data, real
@@ -568,5 +568,5 @@ def test_what_a_reader_should_know_goes_into_the_report(tmp_path):
     data = load_classes(tmp_path)
     found = datasets.describe(data, 12)
     assert found["notes"] == list(data.notes) and "without a validation part" in found["notes"][1]
-    blocks = tables.data({"metrics": {"dataset": found, "n_samples": 12}})
+    blocks = data_section.blocks({"metrics": {"dataset": found, "n_samples": 12}})
     assert data.notes in [block.items for block in blocks if hasattr(block, "items")]

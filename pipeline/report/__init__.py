@@ -1,6 +1,7 @@
 """The report: one JSON document of a run, and two renderings of it (HTML, Markdown).
 
-`build` makes the three files of one experiment, `compare` and `write_comparison` put several side by side.
+`build_document` gathers, `build_page` says it in blocks, `render_html` and `render_markdown` write them; `compare` and
+`write_comparison` put several experiments side by side.
 """
 
 from __future__ import annotations

@@ -33,12 +33,15 @@ class Table:
     align: str = ""
     muted: frozenset[int] = frozenset()  # rows that say why they are empty
     tall: bool = False  # may be long: scrolls on screen, complete in print
+    sortable: bool = False  # by a click or a key on a column's head
+    n_totals: int = 0  # last rows, which stay last whatever is sorted
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if any(len(row) != len(self.columns) for row in self.rows):
             raise ValueError(f"table {self.caption!r}: a row has not {len(self.columns)} cells")
 
     def alignment(self, column: int) -> str:
+        """Of a column: "l" or "r"."""
         return self.align[column] if column < len(self.align) else ("l" if column == 0 else "r")
 
 
@@ -49,12 +52,49 @@ class Figure:
     caption: str
     alt: str
     drawings: tuple[str, ...]
-    size: str = "chart"  # "chart", "picture" (small), "wide"
-    legend: tuple[tuple[str, ...], ...] = ()  # (CSS class of the series, label[, mark of `svg.mark`])
+    size: str = "chart"  # "chart", "picture" (small), "small", "wide"
+    legend: tuple[tuple[str, ...], ...] = ()  # (CSS class of the series, label[, mark of `charts.mark`])
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture to choose in a `Strip`: its thumbnail (SVG), a line under it, and what is shown when it is chosen."""
+
+    label: str
+    thumbnail: str
+    detail: Figure
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Thumbnails of which one at a time is shown at length. `key` is unique on its page."""
+
+    key: str
+    caption: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A question of the first screen, its answer in a few words, and what it stands on."""
+
+    question: str
+    answer: str
+    details: tuple[str, ...] = ()
+    state: str = ""  # "good", "bad", "unsure"; "" where there is nothing to judge
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Questions and answers side by side."""
+
+    facts: tuple[Fact, ...]
 
 
 @dataclass(frozen=True)
 class Code:
+    """Commands, a line each."""
+
     text: str
 
 
@@ -69,21 +109,36 @@ class Heading:
 class Row:
     """Blocks side by side where the window is wide enough."""
 
-    blocks: tuple
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What few readers want: closed at first, and not printed unless it was opened."""
+
+    summary: str
+    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True)
 class Section:
+    """One question. A section that is not `open` shows its title only, on the screen; printed it is whole."""
+
     key: str
     title: str
-    blocks: tuple = field(default_factory=tuple)
+    blocks: tuple[Block, ...] = field(default_factory=tuple)
+    open: bool = True
+    name: str = ""  # in the list of contents; the title by default
 
 
 @dataclass(frozen=True)
 class Page:
-    """`lead` is the first screen: it stands before the table of contents."""
+    """`lead` is the first screen: it stands before all sections."""
 
     title: str
     subtitle: str
-    lead: tuple
+    lead: tuple[Block, ...]
     sections: tuple[Section, ...]
+
+
+Block = Text | Items | Table | Figure | Strip | Facts | Code | Heading | Row | Fold

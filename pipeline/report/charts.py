@@ -6,6 +6,7 @@ Drawings are 380 units wide: shown at their own size in a narrow window, side by
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -13,6 +14,8 @@ import numpy as np
 
 WIDTH = 380
 SMALL = 260  # of the many small ones, one a layer
+FULL = 780  # of those that fill the window
+DIGIT = 6.7  # units that a character of an axis takes, at most
 
 
 @dataclass(frozen=True)
@@ -74,20 +77,34 @@ class Axes:
     def py(self, y: float) -> float:
         return self.bottom - (self.bottom - self.top) * _share(y, self.y0, self.y1, self.log_y)
 
-    def frame(self, x_label: str, y_label: str, whole_x: bool = False) -> None:
-        for v in _ticks(self.y0, self.y1, self.log_y):
+    def frame(self, x_label: str, y_label: str, whole_x: bool = False, whole_y: bool = False) -> None:
+        """Gridlines, ticks and labels; the plot area shrinks where the labels on its left are long."""
+        y_ticks = _ticks(self.y0, self.y1, self.log_y, whole_y)
+        self.left = max(self.left, 28 + DIGIT * max(len(label_number(v)) for v in y_ticks))
+        for v in y_ticks:
             y = self.py(v)
-            self.parts.append(f'<path class="grid" d="M{self.left} {y:.1f}H{self.right}"/>')
-            self.parts.append(f'<text class="soft end" x="{self.left - 6}" y="{y + 4:.1f}">{label_number(v)}</text>')
-        for v in _ticks(self.x0, self.x1, self.log_x, whole_x):
-            x = self.px(v)
-            self.parts.append(f'<path class="axis" d="M{x:.1f} {self.bottom}v4"/>')
-            self.parts.append(f'<text class="soft mid" x="{x:.1f}" y="{self.bottom + 17}">{label_number(v)}</text>')
-        self.parts.append(f'<path class="axis" d="M{self.left} {self.bottom}H{self.right}"/>')
+            self.parts.append(f'<path class="grid" d="M{self.left:.1f} {y:.1f}H{self.right}"/>')
+            self.parts.append(
+                f'<text class="soft end" x="{self.left - 6:.1f}" y="{y + 4:.1f}">{label_number(v)}</text>'
+            )
+        self.x_ticks(_ticks(self.x0, self.x1, self.log_x, whole_x))
+        self.parts.append(f'<path class="axis" d="M{self.left:.1f} {self.bottom}H{self.right}"/>')
         middle = (self.left + self.right) / 2
         self.parts.append(f'<text class="mid" x="{middle:.1f}" y="{self.height - 6}">{escape(x_label)}</text>')
         y = (self.top + self.bottom) / 2
         self.parts.append(f'<text class="mid" transform="translate(12 {y:.1f}) rotate(-90)">{escape(y_label)}</text>')
+
+    def x_ticks(self, values: list[float], grid: bool = False) -> None:
+        """Ticks below the plot, or gridlines; a number that would touch the one before it is left out."""
+        free = -math.inf
+        for v in values:
+            x, shown = self.px(v), label_number(v)
+            path = f"M{x:.1f} {self.top}V{self.bottom}" if grid else f"M{x:.1f} {self.bottom}v4"
+            self.parts.append(f'<path class="{"grid" if grid else "axis"}" d="{path}"/>')
+            half = DIGIT * len(shown) / 2
+            if x - half > free and x + half <= self.width + 4:
+                self.parts.append(f'<text class="soft mid" x="{x:.1f}" y="{self.bottom + 17}">{shown}</text>')
+                free = x + half + 5
 
     def line(self, series: Series, marks: bool = True) -> None:
         spots = [
@@ -101,11 +118,14 @@ class Axes:
         if marks or len(spots) == 1:
             self.parts.extend(mark(x, y, series.css, series.mark) for x, y in spots)
 
-    def level(self, y: float, css: str, label: str) -> None:
-        """A horizontal reference line with its name."""
-        at = self.py(y)
-        self.parts.append(f'<path class="line dot {css}" d="M{self.left} {at:.1f}H{self.right}"/>')
-        self.parts.append(f'<text class="soft" x="{self.left + 5}" y="{at - 4:.1f}">{escape(label)}</text>')
+    def levels(self, levels: Sequence[tuple[float, str, str]]) -> None:
+        """Horizontal reference lines (y, css, label) with their names, which are written one above the other."""
+        free = math.inf
+        for y, css, label in sorted(levels):  # from the lowest up
+            at = self.py(y)
+            self.parts.append(f'<path class="line dot {css}" d="M{self.left:.1f} {at:.1f}H{self.right}"/>')
+            free = min(at - 4, free - 14)
+            self.parts.append(f'<text class="soft" x="{self.left + 5:.1f}" y="{free:.1f}">{escape(label)}</text>')
 
     def text(self, x: float, y: float, text: str, css: str = "soft", dx: float = 7, dy: float = 4) -> None:
         self.parts.append(
@@ -140,14 +160,62 @@ def lines(
     ys = [y for s in series for y in s.y if y is not None and math.isfinite(y)] + [v[0] for v in levels]
     axes = Axes((min(xs), max(xs)), (min(ys), max(ys)), log_x=log_x)
     axes.frame(x_label, y_label, whole_x)
-    for level in levels:
-        axes.level(*level)
+    axes.levels(levels)
     for one in series:
         axes.line(one, marks)
     return axes.done(alt)
 
 
-def bars(names: list[str], groups: list[tuple[str, list[list[tuple[str, float]]]]], x_label: str, alt: str) -> str:
+@dataclass(frozen=True)
+class Dot:
+    """A value on a line of `dots`, with its interval."""
+
+    value: float
+    css: str
+    mark: str = "circle"
+    ci95: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A line of `dots`: its name and what stands on it."""
+
+    name: str
+    dots: list[Dot]
+
+
+def dots(lines: list[Dots], x_label: str, alt: str, width: float = WIDTH, most_letters: int = 15) -> str:
+    """One line a name, and on it marks at their values, with intervals."""
+    spread = [v for line in lines for dot in line.dots for v in (dot.value, *(dot.ci95 or ()))]
+    row = 30 if len(lines) < 10 else 24
+    height = row * len(lines) + 56
+    left = 20 + DIGIT * min(max(len(line.name) for line in lines), most_letters)
+    axes = Axes((min(spread), max(spread)), (0, 1), width=width, height=height, left=left, top=8, bottom=44)
+    axes.x_ticks(ticks(axes.x0, axes.x1, 6 if width == WIDTH else 10), grid=True)
+    for i, line in enumerate(lines):
+        y = axes.top + row / 2 + row * i
+        shown = line.name if len(line.name) <= most_letters else line.name[: most_letters - 1] + "…"
+        name = f"<title>{escape(line.name)}</title>{escape(shown)}"
+        axes.parts.append(f'<text class="end" x="{left - 10:.1f}" y="{y + 4:.1f}">{name}</text>')
+        if width != WIDTH:
+            axes.parts.append(f'<path class="grid" d="M{left:.1f} {y:.1f}H{axes.right}"/>')
+        for dot in line.dots:
+            if dot.ci95:
+                low, high = (axes.px(v) for v in dot.ci95)
+                ends = f"M{low:.1f} {y:.1f}H{high:.1f}M{low:.1f} {y - 5:.1f}v10M{high:.1f} {y - 5:.1f}v10"
+                axes.parts.append(f'<path class="line {dot.css}" d="{ends}"/>')
+            axes.parts.append(mark(axes.px(dot.value), y, dot.css, dot.mark))
+    axes.parts.append(f'<text class="mid" x="{(left + axes.right) / 2:.0f}" y="{height - 8}">{escape(x_label)}</text>')
+    return axes.done(alt)
+
+
+def bars(
+    names: list[str],
+    groups: list[tuple[str, list[list[tuple[str, float]]]]],
+    x_label: str,
+    alt: str,
+    values: bool = False,
+) -> str:
     """Horizontal bars: per name one bar for each group, each bar a stack of (css, value).
 
     Parameters
@@ -156,17 +224,16 @@ def bars(names: list[str], groups: list[tuple[str, list[list[tuple[str, float]]]
         One per row.
     groups : list of (label, stacks)
         `stacks` has one list of (css class, value) per name.
+    values : bool
+        Write each bar's sum behind it.
     """
     thick = 13 if len(groups) == 1 else 9
     row = len(groups) * (thick + 1) + 8
     height = len(names) * row + 58
     longest = max((sum(v for _, v in stack) for _, stacks in groups for stack in stacks), default=0) or 1.0
     left = 16 + 7.0 * min(max(map(len, names), default=4), 16)
-    axes = Axes((0, longest), (0, 1), height=height, left=left, right=22, top=6, bottom=44)
-    for v in ticks(0, longest, 4):
-        x = axes.px(v)
-        axes.parts.append(f'<path class="grid" d="M{x:.1f} {axes.top}V{axes.bottom}"/>')
-        axes.parts.append(f'<text class="soft mid" x="{x:.1f}" y="{axes.bottom + 17}">{label_number(v)}</text>')
+    axes = Axes((0, longest), (0, 1), height=height, left=left, right=60 if values else 22, top=6, bottom=44)
+    axes.x_ticks(ticks(0, longest, 4), grid=True)
     for i, name in enumerate(names):
         y = axes.top + 4 + i * row
         axes.parts.append(f'<text class="end" x="{left - 6:.0f}" y="{y + row / 2:.1f}">{escape(name)}</text>')
@@ -178,6 +245,9 @@ def bars(names: list[str], groups: list[tuple[str, list[list[tuple[str, float]]]
                     f'<rect class="fill {css}" x="{a:.1f}" y="{y:.1f}" width="{b - a:.1f}" height="{thick}"/>'
                 )
                 x += value
+            if values:
+                at = f'x="{axes.px(x) + 6:.1f}" y="{y + thick - 2:.1f}"'
+                axes.parts.append(f'<text class="soft" {at}>{x:,g}</text>')
             y += thick + 1
     axes.parts.append(f'<path class="axis" d="M{left:.1f} {axes.top}V{axes.bottom}"/>')
     middle = (axes.left + axes.right) / 2

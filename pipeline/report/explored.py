@@ -1,4 +1,4 @@
-"""What ``cotrain explore`` found: its picture, and its place in the report."""
+"""The picture that ``cotrain explore`` leaves beside its JSON."""
 
 from __future__ import annotations
 
@@ -7,39 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cotrain.hardware.files import write_bytes
-from cotrain.pipeline.report import text
-from cotrain.pipeline.report.blocks import Table, Text
-
-NAMES = {"iou": "IoU", "dice": "Dice", "accuracy": "accuracy"}
-
-
-def blocks(document: dict[str, Any]) -> list:
-    """Which steps and rate the report recommends, and the grid; nothing where nobody has explored."""
-    found = document.get("explored")
-    if not found:
-        return []
-    knee, name = found["knee"], NAMES.get(found["metric"], found["metric"])
-    where = f"{found['protocol']} {found['split']} split" if found["protocol"] else f"{found['split']} split"
-    advice = (
-        f"Recommended: {knee['n_steps']} steps at {knee['rate_scale_hz']:g} Hz for an activation of 1, the cheapest "
-        f"point within {found['tolerance']:g} of the best {name} ({text.score(knee['value'])}, "
-        f"{text.si(knee['energy_j'], 'J')} estimated)."
-    )
-    rows = tuple(
-        (
-            str(row["n_steps"]), str(row["readout_steps"]), f"{row['rate_scale_hz']:g}",
-            f"**{text.score(row['value'])}**" if row["knee"] else text.score(row["value"]),
-            text.rate(row["mean_rate_hz"]), text.count(row["spikes_per_inference"]), text.si(row["energy_j"], "J"),
-            "knee" if row["knee"] else "as trained" if row["trained"] else "",
-        )
-        for row in found["rows"]
-    )  # fmt: skip
-    caption = (
-        f"The same parameters over steps and rate scale, in the chip's integers: {found['n_samples']} samples of the "
-        f"{where}. Energy is an estimate."
-    )
-    columns = ("Steps", "Read out", "Scale (Hz)", name, "Mean rate (Hz)", "Spikes", "Energy", "")
-    return [Text(advice), Table(caption, columns, rows, "rrrrrrrl")]
+from cotrain.pipeline.tasks import metric_name
 
 
 def picture(result: dict[str, Any], path: Path) -> None:
@@ -76,7 +44,7 @@ def picture(result: dict[str, Any], path: Path) -> None:
                 row[key] * factor, row["value"], "s", markersize=11, color="grey", fillstyle="none", label="as trained"
             )
         axes.grid(alpha=0.3)
-    name = NAMES.get(result["metric"], result["metric"])
+    name = metric_name(result["metric"])
     left.set_xlabel("steps of 1 presentation")
     left.set_ylabel(f"{name}{', shifted' if result['protocol'] else ''} ({result['split']}, n = {result['n_samples']})")
     right.set_xlabel("energy of an inference, estimated (µJ); numbers are steps")

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from cotrain.pipeline.report.blocks import Code, Figure, Heading, Items, Page, Row, Table, Text
+from cotrain.pipeline.report.blocks import (
+    Block,
+    Code,
+    Facts,
+    Figure,
+    Fold,
+    Heading,
+    Items,
+    Page,
+    Row,
+    Strip,
+    Table,
+    Text,
+)  # fmt: skip
 
 
 def render(page: Page) -> bytes:
@@ -13,7 +26,7 @@ def render(page: Page) -> bytes:
     return ("\n\n".join(part for part in parts if part) + "\n").encode()
 
 
-def _block(block) -> str:
+def _block(block: Block) -> str:
     if isinstance(block, Text):
         return f"> {block.text}" if block.kind != "text" else block.text
     if isinstance(block, Items):
@@ -24,6 +37,15 @@ def _block(block) -> str:
         return f"### {block.text}"
     if isinstance(block, Code):
         return f"```\n{block.text}\n```"
+    if isinstance(block, Fold):
+        inner = "\n\n".join(map(_block, block.blocks))
+        return (
+            f"<details>\n<summary>{block.summary.replace('*', '').replace('`', '')}</summary>\n\n{inner}\n\n</details>"
+        )
+    if isinstance(block, Facts):
+        return "\n".join(f"- {f.question} **{f.answer.replace('*', '')}** {' '.join(f.details)}" for f in block.facts)
+    if isinstance(block, Strip):
+        return "\n\n".join([block.caption, *(_block(case.detail) for case in block.cases)])
     if isinstance(block, Figure):
         return f"*Figure: {block.caption}* {block.alt}"
     if isinstance(block, Table):
@@ -32,7 +54,7 @@ def _block(block) -> str:
 
 
 def _table(table: Table) -> str:
-    def line(cells):
+    def line(cells: tuple[str, ...] | list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
     rule = ["---" if table.alignment(i) == "l" else "---:" for i in range(len(table.columns))]

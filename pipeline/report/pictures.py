@@ -29,6 +29,11 @@ def panel(
     value : str
         Stands behind the title.
     """
+    return f"{over(image, target, prediction, alt)}<p><strong>{escape(title)}</strong> {escape(value)}</p>"
+
+
+def over(image: np.ndarray, target: np.ndarray | None, prediction: np.ndarray | None, alt: str) -> str:
+    """The drawing of `panel` without its line."""
     height, width = image.shape[:2]
     scale = PANEL_WIDTH / width
     parts = [
@@ -39,8 +44,7 @@ def panel(
         if shape is not None:
             path = outline(shape, height, width, scale)
             parts += [f'<path class="halo" d="{path}"/>', f'<path class="{css}" d="{path}"/>'] if path else []
-    drawing = document(PANEL_WIDTH, round(height * scale, 1), parts, alt)
-    return f"{drawing}<p><strong>{escape(title)}</strong> {escape(value)}</p>"
+    return document(PANEL_WIDTH, round(height * scale, 1), parts, alt)
 
 
 def outline(shape: np.ndarray, height: int, width: int, scale: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 NOTHING = "–"
 _PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
@@ -44,13 +45,62 @@ def si(value: float | None, unit: str = "", digits: int = 3) -> str:
         return NOTHING
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}".strip()
-    exponent = min(max(3 * math.floor(math.log10(abs(value)) / 3), -15), 12)
+    exponent = _exponent(abs(value))
     scaled = f"{value / 10.0**exponent:.{digits}g}"
     if abs(float(scaled)) >= 1000 and exponent < 12:  # 999.9 rounds to 1000
         exponent, scaled = exponent + 3, f"{value / 10.0 ** (exponent + 3):.{digits}g}"
     if "e" in scaled:
         scaled = f"{float(scaled):.0f}"
     return f"{scaled} {_PREFIXES[exponent]}{unit}".rstrip()
+
+
+def column(values: Sequence[float | None], unit: str = "", digits: int = 3) -> tuple[str, list[str]]:
+    """Numbers of one column, in one unit and with one number of decimals.
+
+    Parameters
+    ----------
+    values : sequence of float or None
+        None where there is nothing to tell.
+    unit : str
+        Of the values, without a prefix; "" for counts.
+    digits : int
+        Significant digits of the largest; the smallest gets two, as far as three decimals give them.
+
+    Returns
+    -------
+    str
+        The unit with the prefix of the largest value, for the column's head.
+    list of str
+        As many as there are values.
+    """
+    sizes = [abs(v) for v in values if v and math.isfinite(v)]
+    if not sizes:
+        return unit, [NOTHING if v is None else f"{v:g}" for v in values]
+    exponent = _exponent(max(sizes)) if unit or max(sizes) >= 1e7 else 0
+    largest, smallest = (round(math.log10(v / 10.0**exponent), 9) for v in (max(sizes), min(sizes)))
+    decimals = min(max(digits - 1 - math.floor(largest), 1 - math.floor(smallest), 0), 3)
+    if not unit and all(v == int(v) for v in sizes) and not exponent:
+        decimals = 0
+    return f"{_PREFIXES[exponent]}{unit}", [fixed(v, exponent, decimals) for v in values]
+
+
+def fixed(value: float | None, exponent: int, decimals: int) -> str:
+    """`value` in units of ten to the `exponent`; what is too small for the decimals says so."""
+    if value is None:
+        return NOTHING
+    scaled = value / 10.0**exponent
+    if 0 < abs(scaled) < 0.5 * 10.0**-decimals:
+        return f"< {10.0**-decimals:.{decimals}f}"
+    return f"{scaled:,.{decimals}f}".replace("-", "−")
+
+
+def in_head(name: str, unit: str) -> str:
+    """A column's head with its unit."""
+    return f"{name} ({unit})" if unit else name
+
+
+def _exponent(value: float) -> int:
+    return min(max(3 * math.floor(math.log10(value) / 3), -15), 12)
 
 
 def percent(fraction: float | None) -> str:

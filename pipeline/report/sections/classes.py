@@ -7,9 +7,10 @@ from typing import Any
 
 from cotrain.pipeline.evaluation.rows import CHIP_FIRST, run_rows
 from cotrain.pipeline.report import text
-from cotrain.pipeline.report.blocks import Figure, Table
+from cotrain.pipeline.report.blocks import Block, Figure, Row, Table
 from cotrain.pipeline.report.charts import WIDTH
 from cotrain.pipeline.report.charts import document as svg
+from cotrain.pipeline.report.load import Inputs
 from cotrain.pipeline.tasks import metric_name
 
 MOST_CLASSES = 30  # that are drawn; a larger matrix cannot be read
@@ -17,28 +18,26 @@ NUMBERS_UP_TO = 14  # classes whose counts are written into the cells
 TITLE_LETTERS = 12
 
 
-def told(document: dict[str, Any]) -> bool:
-    """Whether there are several classes to tell of."""
-    return any(row.get("per_class") for row in document["metrics"]["rows"])
-
-
-def blocks(document: dict[str, Any]) -> list:
+def blocks(document: dict[str, Any], inputs: Inputs | None = None) -> list[Block]:
     """A table of all classes and models, and the confusion matrix of the model nearest to the chip."""
     metrics = document["metrics"]
     rows = {model: row for model, row in run_rows(metrics).items() if row.get("per_class")}
+    if not rows:
+        return []
     names = list(dict.fromkeys(name for row in rows.values() for name in row["per_class"]))
     metric = metric_name(metrics["metric"])
-    cells = [(name, *(text.score(row["per_class"].get(name)) for row in rows.values())) for name in names] + [
-        ("**mean**", *(f"**{text.score(row['value'])}**" for row in rows.values()))
-    ]
+    cells: list[tuple[str, ...]] = [
+        (name, *(text.score(row["per_class"].get(name)) for row in rows.values())) for name in names
+    ] + [("**mean**", *(f"**{text.score(row['value'])}**" for row in rows.values()))]
     if any("fraction_right" in row for row in rows.values()):
         cells.append(("of all images", *(text.score(row.get("fraction_right")) for row in rows.values())))
     caption = f"{metric} of each class; every class counts alike in the mean."
-    found: list = [Table(caption, ("Class", *rows), tuple(cells), tall=len(cells) > 30)]
+    totals = len(cells) - len(names)
+    table = Table(caption, ("Class", *rows), tuple(cells), tall=len(cells) > 30, sortable=True, n_totals=totals)
     chosen = next((model for model in CHIP_FIRST if rows.get(model, {}).get("confusion")), None)
     if chosen and len(rows[chosen]["confusion"]) <= MOST_CLASSES:
-        found.append(_confusion(chosen, rows[chosen]["confusion"], metrics["class_names"]))
-    return found
+        return [Row((_confusion(chosen, rows[chosen]["confusion"], metrics["class_names"]), table))]
+    return [table]
 
 
 def _confusion(model: str, matrix: list[list[int]], names: list[str]) -> Figure:

@@ -7,10 +7,32 @@ from typing import Any
 
 from cotrain.hardware.chip.limits import LOIHI1
 from cotrain.pipeline.report import text
-from cotrain.pipeline.report.blocks import Figure, Items, Table, Text
-from cotrain.pipeline.report.charts import WIDTH, document
+from cotrain.pipeline.report.blocks import Block, Figure, Items, Table, Text
+from cotrain.pipeline.report.charts import WIDTH
+from cotrain.pipeline.report.charts import document as svg
+from cotrain.pipeline.report.load import Inputs
 
-RESOURCES = ("compartments", "input_axons", "output_axons", "synapse_bits")
+RESOURCES = {  # as `hardware.check` names them, and as people do
+    "compartments": "compartments", "input_axons": "input axons", "output_axons": "output axons",
+    "synapse_bits": "synapse memory",
+}  # fmt: skip
+
+
+def facts(inputs: Inputs, document: dict[str, Any]) -> dict[str, Any]:
+    """`hardware.check`'s report, as the quantize stage wrote it."""
+    return {"placement": inputs.placement}
+
+
+def binding(layer: dict[str, Any]) -> tuple[str, float]:
+    """The resource that binds a layer's cores, as people name it, and its share in the layer's fullest core.
+
+    Parameters
+    ----------
+    layer : dict
+        One of ``placement["utilisation"]["layers"]``.
+    """
+    fullest = max(RESOURCES, key=lambda r: layer["most"][r])
+    return RESOURCES[fullest], layer["most"][fullest]
 
 
 def synapse_bits(placement: dict[str, Any]) -> int | None:
@@ -19,10 +41,13 @@ def synapse_bits(placement: dict[str, Any]) -> int | None:
     return sum(core["synapse_bits"] for core in cores) if cores else None
 
 
-def blocks(placement: dict[str, Any]) -> list:
-    """The section on the placement of the hybrid network."""
+def blocks(document: dict[str, Any], inputs: Inputs | None = None) -> list[Block]:
+    """The hybrid network on its cores, what the board would refuse, and what to know of the rest."""
+    placement = document["placement"]
+    if not placement:
+        return [Text("No placement was written.", "note")]
     layers = placement["utilisation"]["layers"]
-    found: list = [
+    found: list[Block] = [
         Text(
             f"{text.plural(placement['cores'], 'core')} on {text.plural(placement['chips'], 'chip')} of "
             f"{placement['board']}; no placement of these layers can need fewer than "
@@ -81,10 +106,11 @@ def _layers(layers: list[dict[str, Any]]) -> Table:
                 *use,
             )
         )
-    columns = ("Layer", "Neurons", "Block shape", "Cores", "Lower bound", *(r.replace("_", " ") for r in RESOURCES))
+    columns = ("Layer", "Neurons", "Block shape", "Cores", "Lower bound", *RESOURCES.values())
     return Table(
-        "Use of the cores of each layer, mean / fullest, in per cent of what a core has.", columns, tuple(rows)
-    )
+        "Use of the cores of each layer, mean / fullest, in per cent of what a core has.", columns, tuple(rows),
+        sortable=True,
+    )  # fmt: skip
 
 
 def _chips(placement: dict[str, Any]) -> Figure:
@@ -109,7 +135,7 @@ def _chips(placement: dict[str, Any]) -> Figure:
             fullest = max(RESOURCES, key=lambda r: core[r] / limits[r])
             share = min(1.0, core[fullest] / limits[fullest])
             index = names.index(core["layer"])
-            told = f"core {core['core']}, {core['layer']}: {text.percent(share)} of {fullest.replace('_', ' ')}"
+            told = f"core {core['core']}, {core['layer']}: {text.percent(share)} of {RESOURCES[fullest]}"
             edge, full = side - 1, share * (side - 1)
             parts.append(
                 f'<g class="k{index % 12}"><title>{escape(told)}</title>'
@@ -121,7 +147,7 @@ def _chips(placement: dict[str, Any]) -> Figure:
         alt = (
             f"Chip {chip} holds {len(here)} cores: " + ", ".join(f"{name} {n}" for name, n in counts.items() if n) + "."
         )
-        drawings.append(document(WIDTH, height, parts, alt))
+        drawings.append(svg(WIDTH, height, parts, alt))
         said.append(alt)
     legend = tuple((f"k{i % 12}", f"{i + 1} {name}") for i, name in enumerate(names))
     caption = (

@@ -42,6 +42,12 @@ STEPS = (
     ("chip", "hybrid", "loihi-hybrid", "chip, hybrid network"),
     ("total", "ann", "loihi-hybrid", "ANN to chip, all together"),
 )
+# what is told where NengoDL's spiking rows were not run
+STEPS_ON_CHIP = (
+    ("to-chip", "ann", "loihi-converted", "conversion to the chip's integers"),
+    ("hybrid-on-chip", "loihi-converted", "loihi-hybrid", "hybrid fine-tuning, on the chip"),
+)
+CHAINS = (("conversion", "hybrid", "chip"), ("to-chip", "hybrid-on-chip"))  # steps that add up to "total"
 
 
 def unit(metrics: dict[str, Any]) -> str:
@@ -57,14 +63,14 @@ def chip_step_name(settings: dict[str, Any]) -> str:
 
 
 def paper_for(network: str, dataset: str) -> dict[str, Any] | None:
-    """The paper's figures for a network, and whether they were measured on the same data."""
+    """The paper's figures for a network, where the data are the paper's; on others they would not compare."""
     paper = PAPER.get(network)
-    if paper is None:
+    if paper is None or not paper.dataset or dataset != paper.dataset:
         return None
     return {
         "title": PAPER_TITLE,
         "data": paper.data,
-        "same_data": bool(paper.dataset) and dataset == paper.dataset,
+        "same_data": True,
         "rows": {m: {"value": v, "mean_rate_hz": r} for m, (v, r) in paper.values.items()},
     }
 
@@ -77,28 +83,80 @@ def steps(metrics: dict[str, Any], predictions: dict[str, np.ndarray], seed: int
     """
     rows = run_rows(metrics)
     found = []
-    for key, before, after, what in STEPS:
+    coarse = STEPS_ON_CHIP if not {"converted", "hybrid"} <= set(rows) and "loihi-converted" in rows else ()
+    for key, before, after, what in (*STEPS, *coarse):
         step = {"step": key, "from": before, "to": after, "what": what}
         missing = [m for m in (before, after) if m not in rows]
         if missing:
             found.append({**step, "difference": None, "ci95": None, "skipped": f"{' and '.join(missing)} not run"})
             continue
         step["difference"] = rows[after]["value"] - rows[before]["value"]
-        step["ci95"] = _paired(predictions, before, after, seed)
+        step["ci95"] = paired(predictions, before, after, seed)
         found.append(step)
     return found
 
 
-def _paired(predictions, before: str, after: str, seed: int) -> list[float] | None:
+def paired(predictions: dict[str, np.ndarray], before: str, after: str, seed: int = 0) -> list[float] | None:
+    """Interval of the difference between two models on the same images or volumes; None where they were not kept."""
     a, b = (predictions.get(f"{model}/group_values") for model in (before, after))
     return None if a is None or b is None else list(bootstrap_ci(b - a, seed=seed))
+
+
+def beats_constant(metrics: dict[str, Any], predictions: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Whether the row nearest to the chip is better than the best prediction that ignores the image.
+
+    Returns
+    -------
+    dict
+        "answer": "yes", "no", "unsure" (better by less than its interval) or None (one of the two was not run);
+        "model", "value", "constant", "difference", "ci95"; "others": networks whose value is above the constant's;
+        "protocols": the same of each test protocol.
+    """
+    rows = run_rows(metrics)
+    model = next((m for m in CHIP_FIRST if m in rows), None)
+    found = {"model": model, **_against_constant(rows, model, paired(predictions, "constant", model or ""))}
+    protocols = metrics.get("protocols") or {}
+    found["protocols"] = {
+        name: _against_constant({row["model"]: row for row in one["rows"]}, model, None)
+        for name, one in protocols.items()
+    }
+    return found
+
+
+def _against_constant(rows: dict[str, dict[str, Any]], model: str | None, ci95: list[float] | None) -> dict[str, Any]:
+    if model is None or model not in rows or "constant" not in rows:
+        return {"answer": None, "value": None, "constant": None, "difference": None, "ci95": None, "others": []}
+    value, floor = rows[model]["value"], rows["constant"]["value"]
+    own = rows[model].get("ci95")
+    low = ci95[0] if ci95 else own[0] - floor if own else 0.0
+    return {
+        "answer": "no" if value <= floor else "yes" if low > 0 else "unsure",
+        "value": value, "constant": floor, "difference": value - floor, "ci95": ci95,
+        "others": [m for m, row in rows.items() if m not in (model, "constant") and row["value"] > floor],
+    }  # fmt: skip
+
+
+def _not_above(beats: dict[str, Any], name: str) -> list[str]:
+    """Said first of all, where it does not."""
+    if beats["answer"] not in ("no", "unsure"):
+        return []
+    said = (
+        f"{beats['model']} scores {name} {text.score(beats['value'])}, the best prediction that ignores the image "
+        f"{text.score(beats['constant'])}."
+    )
+    if beats["answer"] == "unsure":
+        return [f"**That this beats the constant predictor is not sure**: {said}"]
+    others = beats["others"]
+    if not others:
+        return [f"**Nothing here beats the constant predictor**: {said}"]
+    return [f"**{beats['model']} does not beat the constant predictor** ({', '.join(others)} would): {said}"]
 
 
 def sentences(document: dict[str, Any]) -> list[str]:
     """The verdict, most important first."""
     metrics, by_step = document["metrics"], {s["step"]: s for s in document["steps"]}
     rows, name = run_rows(metrics), metric_name(metrics["metric"])
-    found = []
+    found = _not_above(document["decision"]["beats_constant"], name)
     total = by_step["total"]
     if total.get("skipped"):
         last = next((m for m in CHIP_FIRST if m in rows), None)
@@ -124,19 +182,37 @@ def sentences(document: dict[str, Any]) -> list[str]:
 
 
 def _where(by_step: dict[str, Any], document: dict[str, Any]) -> str:
-    labels = {
-        "conversion": "conversion to spikes",
-        "hybrid": "hybrid fine-tuning",
-        "chip": chip_step_name(document["settings"]),
-    }
-    known = [(by_step[key], label) for key, label in labels.items() if not by_step[key].get("skipped")]
+    known = known_chain(by_step, document["settings"])
     if not known:
         return ""
     told = ", ".join(f"{label} {text.points(step['difference'])}" for step, label in known)
+    worst = largest_loss(known)
+    blame = f" The largest loss: {worst}." if worst else " No single step loses more than its interval."
+    return f"In points: {told}.{blame}"
+
+
+def known_chain(by_step: dict[str, Any], settings: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Steps that were measured, with their names: those that add up from ANN to chip where there are such."""
+    labels = {
+        "conversion": "conversion to spikes",
+        "hybrid": "hybrid fine-tuning",
+        "chip": chip_step_name(settings),
+        "to-chip": "conversion to the chip's integers",
+        "hybrid-on-chip": "hybrid fine-tuning",
+    }
+    chains = [
+        [(by_step[key], labels[key]) for key in chain if key in by_step and not by_step[key].get("skipped")]
+        for chain in CHAINS
+    ]
+    whole = [found for found, chain in zip(chains, CHAINS, strict=True) if len(found) == len(chain)]
+    return (whole or chains)[0]
+
+
+def largest_loss(known: list[tuple[dict[str, Any], str]]) -> str:
+    """Name of the step that loses most, "" where none loses more than its interval."""
     worst, label = min(known, key=lambda item: item[0]["difference"])
     sure = worst["difference"] <= -0.0005 and (not worst["ci95"] or worst["ci95"][1] < 0)
-    blame = f" The largest loss: {label.split(' (')[0]}." if sure else " No single step loses more than its interval."
-    return f"In points: {told}.{blame}"
+    return label.split(" (")[0] if sure else ""
 
 
 def _too_fast(document: dict[str, Any]) -> list[str]:
