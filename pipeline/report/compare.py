@@ -114,15 +114,15 @@ def _best(group: list[dict[str, Any]]) -> str:
 def _chart(group: list[dict[str, Any]]) -> Figure:
     """A line an experiment: constant, ANN, and with its interval the row nearest to the chip."""
     name = metric_name(group[0]["metrics"]["metric"])
-    lines, said, models = [], [], {}
+    lines, said = [], []
+    models: dict[str, tuple[str, ...]] = {}
     for d in group:
         rows, chip = run_rows(d["metrics"]), _chip_row(d)
-        chosen = [rows[m] for m in IN_CHART if m in rows and (chip is None or m != chip["model"])] + (
-            [chip] if chip else []
-        )
+        chosen = [rows[m] for m in IN_CHART if m in rows and rows[m] is not chip] + ([chip] if chip else [])
+        intervals = [None] * (len(chosen) - 1) + ([chip.get("ci95")] if chip else [None])
         dots = [
-            charts.Dot(row["value"], row["model"], ROWS[row["model"]].mark, row.get("ci95") if row is chip else None)
-            for row in chosen
+            charts.Dot(row["value"], row["model"], ROWS[row["model"]].mark, ci95)
+            for row, ci95 in zip(chosen, intervals, strict=False)
         ]
         models |= {row["model"]: (row["model"], row["model"], ROWS[row["model"]].mark) for row in chosen}
         lines.append(charts.Dots(d["experiment"], dots))
@@ -167,7 +167,7 @@ def _costs(documents: list[dict[str, Any]]) -> Table:
         model = costs.chip_model(d["energy"])
         return None if model is None else d["energy"]["models"][model][way][kind]["total"]
 
-    def of_chip(d: dict[str, Any], key: str) -> float | None:
+    def of_chip(d: dict[str, Any], key: str) -> Any:
         return (_chip_row(d) or {}).get(key)
 
     heads, columns = ["Experiment"], [[d["experiment"] for d in documents]]

@@ -9,7 +9,7 @@ import numpy as np
 from cotrain.pipeline.experiment import shared_settings
 from cotrain.pipeline.networks import NetworkSpec
 from cotrain.pipeline.runs import artifacts
-from cotrain.pipeline.runs.asked import Asked
+from cotrain.pipeline.runs.request import Request
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Inputs:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # manifests: seconds, versions, git
     seeds: dict[str, Any] = field(default_factory=dict)  # what `cotrain repeat` wrote, if with these settings
     explored: dict[str, Any] = field(default_factory=dict)  # what `cotrain explore` wrote, likewise
-    asked: Asked | None = None  # how it was asked for, for the commands that are printed
+    asked: Request | None = None  # how it was asked for, for the commands that are printed
 
 
 def load(context) -> Inputs:

@@ -10,7 +10,7 @@ from typing import Any
 from cotrain.pipeline.evaluation.rows import ROWS, run_rows
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.load import Inputs
-from cotrain.pipeline.runs.asked import DATA, Asked
+from cotrain.pipeline.runs.request import DATA, Request
 
 MOST = 3  # pieces of advice on the first screen
 ENOUGH = ("constant", "ann", "loihi-converted", "loihi-hybrid")  # rows that a verdict needs
@@ -35,14 +35,14 @@ def following(inputs: Inputs, document: dict[str, Any], beats: dict[str, Any]) -
     return found[:MOST]
 
 
-def _asked(inputs: Inputs) -> Asked:
+def _asked(inputs: Inputs) -> Request:
     """How the report was asked for; where the data lie is left out where the environment says it."""
-    asked = inputs.asked or Asked(inputs.experiment)
+    asked = inputs.asked or Request(inputs.experiment)
     known = os.environ.get("COTRAIN_DATA")
     return dataclasses.replace(asked, data=DATA) if known and asked.data == Path(known) else asked
 
 
-def _missing_rows(document: dict[str, Any], asked: Asked) -> list[dict[str, str]]:
+def _missing_rows(document: dict[str, Any], asked: Request) -> list[dict[str, str]]:
     """Rows of the chip that nobody asked for."""
     rows = run_rows(document["metrics"])
     if any(ROWS[model].on_chip for model in rows if model in ROWS):
@@ -53,7 +53,7 @@ def _missing_rows(document: dict[str, Any], asked: Asked) -> list[dict[str, str]
     return [{"what": "Run the rows on the chip's integers; without them there is no verdict.", "command": command}]
 
 
-def _longer_training(document: dict[str, Any], asked: Asked) -> list[dict[str, str]]:
+def _longer_training(document: dict[str, Any], asked: Request) -> list[dict[str, str]]:
     """The ANN's last epoch was its best: it was still learning."""
     epochs = (document["histories"].get("train") or {}).get("epochs") or []
     if len(epochs) < 2 or document["histories"]["train"].get("best_epoch") != epochs[-1]["epoch"]:
@@ -65,7 +65,7 @@ def _longer_training(document: dict[str, Any], asked: Asked) -> list[dict[str, s
     return [{"what": what, "command": longer.command("train", "--force")}]
 
 
-def _steps_and_rates(document: dict[str, Any], asked: Asked) -> list[dict[str, str]]:
+def _steps_and_rates(document: dict[str, Any], asked: Request) -> list[dict[str, str]]:
     """What `explore` recommends; to run it, where nobody has."""
     found, n_steps = document["explored"], document["metrics"]["n_steps"]
     if not found:
@@ -84,10 +84,10 @@ def _steps_and_rates(document: dict[str, Any], asked: Asked) -> list[dict[str, s
         so = (f"deploy.n_steps={knee['n_steps']}", f"deploy.readout_steps={knee['readout_steps']}")
         command = dataclasses.replace(asked, overrides=(*kept, *so)).command("deploy", "--force")
         return [{"what": f"Present it for {at}: {cost}.", "command": command}]
-    so = (
+    anew = (
         f"neurons.rate_scale_hz={knee['rate_scale_hz']:g}", f"finetune.n_steps={knee['n_steps']}",
         f"finetune.readout_steps={knee['readout_steps']}",
     )  # fmt: skip
     elsewhere = asked.runs.with_name(f"{asked.runs.name}-{knee['rate_scale_hz']:g}hz")
-    command = dataclasses.replace(asked, overrides=(*kept, *so), runs=elsewhere).command("train")
+    command = dataclasses.replace(asked, overrides=(*kept, *anew), runs=elsewhere).command("train")
     return [{"what": f"Train anew for {at}: {cost}.", "command": command}]

@@ -39,14 +39,14 @@ def facts(inputs: Inputs, document: dict[str, Any]) -> dict[str, Any]:
         return {"samples": {}}
     ann = wrong.get("ann", np.zeros(len(data["targets"]), bool))
     first = np.flatnonzero(wrong[chosen] & ~ann)  # lost on the way to the chip
-    order = [*first, *np.flatnonzero(wrong[chosen] & ann)][:N_WORST]
+    worst = np.concatenate([first, np.flatnonzero(wrong[chosen] & ann)])[:N_WORST]
     names = {name: g for g, name in enumerate(groups)}
     entries = [
         {
             "case": "worst", "group": str(data["groups"][i]), "sample": str(data["names"][i]), "index": int(i),
             "values": {m: float(v[names[data["groups"][i]]]) for m, v in values.items()},
         }
-        for i in order
+        for i in worst
     ]  # fmt: skip
     told = {
         "model": chosen, "unit": unit(inputs.metrics), "n": len(data["targets"]),
