@@ -103,6 +103,11 @@ def explored_file(runs: Path, experiment: str) -> Path:
     return experiment_folder(runs, experiment) / EXPLORED
 
 
+def own_exploration(experiment: str) -> str:
+    """Where the report proposes to write an exploration, in the reader's folder."""
+    return f"{experiment}-explored.json"
+
+
 def seed_runs(runs: Path, experiment: str, seed: int) -> Path:
     """The run folders of a further seed."""
     return seeds_file(runs, experiment).parent / str(seed)

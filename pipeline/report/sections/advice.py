@@ -10,6 +10,7 @@ from typing import Any
 from cotrain.pipeline.evaluation.rows import ROWS, run_rows
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.load import Inputs
+from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.request import DATA, Request
 
 MOST = 3  # pieces of advice on the first screen
@@ -69,7 +70,7 @@ def _steps_and_rates(document: dict[str, Any], asked: Request) -> list[dict[str,
     """What `explore` recommends; to run it, where nobody has."""
     found, n_steps = document["explored"], document["metrics"]["n_steps"]
     if not found:
-        file = f"{document['experiment']}-explored.json"
+        file = artifacts.own_exploration(document["experiment"])
         what = f"See whether fewer than {text.plural(n_steps, 'step')}, or other rates, do as well."
         return [{"what": what, "command": asked.command("explore", "--json", file)}]
     knee, trained = found["knee"], found["trained"]
