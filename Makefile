@@ -1,11 +1,11 @@
 # Each verb works alone on a fresh machine: .venv is made from the lock files first.
 #
-#   EXP=locnet        one experiment: locnet, cae, demo-locnet, demo-cae or a .toml file (default: both demos)
+#   EXP=locnet        one experiment: locnet, cae, demo-locnet, demo-cae, demo-digits or a .toml file (default: the demos)
 #   DATA=DIR          where the real data sets lie (default: $COTRAIN_DATA, else data)
 #   PYTHON=python3.12 the interpreter for .venv (default: the first of python3.11, 3.12, 3.13 and python3 that serves)
 #   ARGS='...'        more arguments for the command, such as ARGS='--set train.epochs=1' or ARGS='-k lif' for pytest
 
-DEMO := demo-locnet demo-cae
+DEMO := demo-locnet demo-cae demo-digits
 EXP ?= $(DEMO)
 COTRAIN := .venv/bin/cotrain
 OPTIONS = $(if $(DATA),--data '$(DATA)') $(ARGS)

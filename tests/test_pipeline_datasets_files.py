@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 from cotrain.hardware.errors import InputError, MissingError, OutputError
 from cotrain.pipeline import datasets
-from cotrain.pipeline.datasets import caltech101, hippocampus, synthetic
+from cotrain.pipeline.datasets import caltech101, digits, hippocampus, synthetic
 from PIL import Image
 
 N_PLANES, N_VOLUMES = 5, 4
@@ -299,6 +299,19 @@ def test_synthetic_bytes_depend_on_the_seed_alone(made, tmp_path):
     ):
         assert contents(synthetic.ensure(tmp_path, kind, n, 0, files)) == contents(folder)
         assert contents(synthetic.ensure(tmp_path, kind, n, 1, files)) != contents(folder)
+
+
+def test_drawn_digits_are_in_mnists_format_and_balanced(tmp_path):
+    folder = synthetic.ensure(tmp_path, "digits", 120, 0, digits.digit_files)
+    assert contents(folder) == contents(synthetic.ensure(tmp_path / "again", "digits", 120, 0, digits.digit_files))
+    data = datasets.load("mnist", folder, image_shape=(20, 20))
+    assert (len(data.subset("test")), data.task, data.input_shape) == (20, "classes", (20, 20, 1))
+    for split in ("test", "all"):
+        counts = np.bincount(data.subset(split).targets)
+        assert len(counts) == 10 and (counts == counts[0]).all()
+    drawn = datasets.load("synthetic-digits", tmp_path, n_images=120)
+    assert drawn.synthetic and drawn.name == "synthetic-digits"
+    np.testing.assert_array_equal(drawn.images, data.images)
 
 
 def test_synthetic_box_is_where_the_plane_is_drawn():

@@ -46,6 +46,7 @@ NAMED = {  # below the folder of the data sets
 SYNTHETIC = {  # drawn below the folder of runs
     "synthetic-planes": ("synthetic", "load_planes"),
     "synthetic-hippocampus": ("synthetic", "load_hippocampus"),
+    "synthetic-digits": ("digits", "load_digits"),
 }
 DATASETS = {**NAMED, **SOURCES, **SYNTHETIC}
 # Settings of an experiment that only some data sets have, with what says nothing.
@@ -129,7 +130,7 @@ def load_for(settings, data: Path, scratch: Path) -> Dataset:
     if settings.n_groups:
         if name not in SYNTHETIC:
             raise InputError(f"data.n_groups is for synthetic data; {name} has as many as its folder holds")
-        options["n_images" if name == "synthetic-planes" else "n_volumes"] = settings.n_groups
+        options["n_images" if "n_images" in known else "n_volumes"] = settings.n_groups
     if name in SOURCES and not settings.path:
         raise InputError(f"data.path is empty; expected the folder of your {name}, since data.name is {name!r}")
     if name not in SOURCES and settings.path:
