@@ -51,7 +51,7 @@ silicon: setup
 	@.venv/bin/python tools/silicon.py --data '$(if $(DATA),$(DATA),data)/loihi-silicon' $(ARGS)
 
 fuzz: setup
-	@.venv/bin/python -W ignore tests/fuzz/networks.py $(ARGS)
+	@.venv/bin/python -W ignore tests/fuzz/run_all.py $(ARGS)
 
 peer-tests: setup
 	@.venv/bin/python tests/peer/nengo_dl_suite.py $(ARGS); nengo_dl=$$?; \

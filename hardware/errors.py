@@ -9,6 +9,11 @@ from __future__ import annotations
 from typing import Any, Tuple
 
 
+def printable(text: str) -> str:
+    """`text` in one line: what a terminal would act on (line ends, escapes of a stranger's file) is spelt out."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class CotrainError(Exception):
     """Base of every error that is the user's to mend.
 
@@ -29,6 +34,9 @@ class CotrainError(Exception):
     at: Any = None
     refusals: Tuple[Any, ...] = ()
 
+    def __str__(self) -> str:  # of OSErrors, too, which would print an errno pair
+        return printable(str(self.args[0])) if self.args else ""
+
 
 class InputError(CotrainError, ValueError):
     """A value, setting, shape or type is not what is allowed: change it."""
@@ -36,9 +44,6 @@ class InputError(CotrainError, ValueError):
 
 class MissingError(CotrainError, FileNotFoundError):
     """Something that is needed is not there: make or fetch it."""
-
-    def __str__(self) -> str:  # OSError would print an errno pair
-        return str(self.args[0]) if self.args else ""
 
 
 class CorruptError(CotrainError, ValueError):
@@ -56,12 +61,6 @@ class MisfitError(CotrainError, RuntimeError):
 class OutputError(CotrainError, OSError):
     """A result cannot be written: free space or choose another folder."""
 
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
-
 
 class BusyError(CotrainError, BlockingIOError):
     """Another process is at work there: wait for it."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""

@@ -77,7 +77,9 @@ def _read(path: Path, below: tuple[Path, ...], locations: dict[str, tuple[str, .
         if path.stat().st_size > FILE_BYTES:
             raise InputError(f"{path.name} has more than {FILE_BYTES} bytes, which no experiment needs")
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except ValueError as error:  # of TOML, of UTF-8, and of numbers with more digits than Python converts
         raise InputError(f"{path.name} is not valid TOML: {error}; mend that line") from None
     except RecursionError:
         raise InputError(f"{path.name} is not valid: it is nested too deep for any setting") from None
@@ -122,7 +124,7 @@ def _apply(tree: Tree, item: str) -> None:
     try:
         parsed = tomllib.loads(f"x = {text}")
         value = parsed["x"] if set(parsed) == {"x"} else text
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         value = text  # a bare word is a string
     except RecursionError:
         raise InputError(f"--set {key}: the value is nested too deep for any setting") from None

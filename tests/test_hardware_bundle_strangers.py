@@ -143,9 +143,10 @@ def claimed_tar():
 
 
 def zeros(n_bytes):
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    block = b"\0" * 2**20
-    return b"".join(packer.compress(block) for _ in range(n_bytes // 2**20)) + packer.flush()
+    """A gzip stream that unpacks to that many: after a full flush the same bytes come again. Its checksum is wrong."""
+    packer, block = zlib.compressobj(9, zlib.DEFLATED, 31), b"\0" * 2**24
+    first, again = (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + again * (n_bytes // 2**24 - 1) + packer.flush()
 
 
 def npz_bomb():

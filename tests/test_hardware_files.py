@@ -273,3 +273,19 @@ def test_digests():
 def test_the_digest_of_a_file(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert files.file_sha256(tmp_path / "x") == files.sha256(b"abc")
+
+
+def test_no_flipped_bit_of_an_npz_hides_an_array(tmp_path):
+    """Every bit of its directory: an entry's comment may swallow the entry behind it."""
+    path = tmp_path / "a.npz"
+    files.write_npz(path, {"a": np.arange(3.0), "b": np.arange(2), "c": np.array(["x"])})
+    whole = path.read_bytes()
+    start = whole.index(b"PK\1\2")
+    for at in range(start, len(whole), 3):
+        for bit in (0, 1, 5):
+            changed = whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :]
+            try:
+                found = files.parse_npz(changed, "a.npz")
+            except CorruptError:
+                continue
+            assert set(found) == {"a", "b", "c"}, (at - start, bit)

@@ -78,7 +78,7 @@ def test_the_report_shows_the_seeds_of_its_settings_only(runs, tmp_path):
                 if line.startswith("| ann |"))  # fmt: skip
     assert [f"{value:.4f}" for value in summary["rows"][1]["values"]] == [cell.strip() for cell in line.split("|")[2:4]]
     summary["settings"]["train"]["epochs"] = 3
-    artifacts.write_json(tmp_path / "runs" / NAME / "seeds" / "seeds.json", summary)
+    artifacts.write_sealed(tmp_path / "runs" / NAME / "seeds" / "seeds.json", summary)
     assert main(["report", NAME, *where]) == 0, "no --force: the seeds have changed"
     assert artifacts.read_json(report / "report.json")["seeds"] == {}
 

@@ -345,7 +345,7 @@ def test_what_came_back_from_a_board(tmp_path):
     measured_there = {"energy_per_inference_j": {"mean": 6.6e-4, "sd": 1e-5}}
     lost = {"not_measurable": "not measurable at this size: run 900 samples"}
     row["energy"] = {"dynamic": measured_there, "cores": lost, "x86": measured_there, "runs": [{}] * 5}
-    artifacts.write_json(artifacts.board_file(tmp_path, "demo-locnet"), row)
+    artifacts.write_sealed(artifacts.board_file(tmp_path, "demo-locnet"), row)
     inputs = report.load(context)
     document = report.build_document(inputs)
     page = Reader(report.render_html(report.build_page(document, inputs)).decode())

@@ -26,6 +26,7 @@ NPZ_BYTES = 2**30  # what an .npz may unpack to, or four times its own size, whi
 NPZ_MEMBERS = 100_000
 _DEFLATE_RATIO = 1032  # no deflate stream unpacks to more (zlib's technical notes: 1032:1)
 _CHUNK_BYTES = 2**20
+_END_BYTES, _ZIP64_COUNT = 22, 0xFFFF  # of a zip file's last record; what stands there for more
 _AGAIN = "make it again"
 
 
@@ -197,6 +198,7 @@ def _parse_npz(file, n_bytes, max_bytes, name, damaged) -> Arrays:
     try:
         with zipfile.ZipFile(file) as archive:
             _check_members(archive.infolist(), n_bytes, limit)
+            _check_count(file, archive)
             return {info.filename[: -len(".npy")]: _read_member(archive, info) for info in archive.infolist()}
     # zipfile, zlib, struct, tokenize and NumPy's reader of headers raise ten different classes for damaged bytes
     except Exception as error:
@@ -220,6 +222,17 @@ def _check_members(members, n_bytes, limit):
         raise ValueError("its members overlap")
     if unpacked > limit:
         raise ValueError(f"it claims {unpacked:,} bytes of arrays, at most {limit:,} are read")
+
+
+def _check_count(file, archive):
+    """Whether the directory has as many entries as its end says: one may hide behind another's comment."""
+    place = file.tell()
+    file.seek(-_END_BYTES - len(archive.comment), os.SEEK_END)
+    end = file.read(_END_BYTES)
+    file.seek(place)
+    count = int.from_bytes(end[10:12], "little")
+    if end[:4] != b"PK\5\6" or count not in (len(archive.infolist()), _ZIP64_COUNT):
+        raise ValueError(f"its directory names {len(archive.infolist()):,} arrays, and its end says {count:,}")
 
 
 def _read_member(archive, info) -> np.ndarray:

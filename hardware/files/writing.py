@@ -82,7 +82,8 @@ def writing(path: PathLike, otherwise: str = _ELSEWHERE, parents: bool = True) -
 def _is_special(path: Path) -> bool:
     """Whether `path` must be written to, and not replaced."""
     # /dev/stdout may lead to a plain file, which the shell has opened: replaced, it would lose what was printed
-    if str(path.absolute()).startswith(("/dev/", "/proc/")):
+    place = os.path.abspath(str(path))
+    if place.startswith(("/dev/", "/proc/")) and not place.startswith("/dev/shm/"):  # which is a disk in memory
         return True
     try:
         mode = os.stat(str(path)).st_mode

@@ -107,7 +107,7 @@ def repeat(
     deployed = [artifacts.stage_folder(where, experiment.name, "deploy") for where in places]
     found = [artifacts.read_json(folder / artifacts.METRICS) for folder in deployed]
     summary = summarise(experiment, found)
-    artifacts.write_json(artifacts.seeds_file(runs, experiment.name), summary)
+    artifacts.write_sealed(artifacts.seeds_file(runs, experiment.name), summary)
     for row in summary["rows"]:
         low, high = row["ci95"]
         values = " ".join(f"{value:.4f}" for value in row["values"])

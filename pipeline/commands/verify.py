@@ -62,6 +62,6 @@ def verify(
     )
     row = board_row(checked, scored, metrics)
     path = artifacts.board_file(runs, experiment)
-    artifacts.write_json(path, row)
+    artifacts.write_sealed(path, row)
     say(f"{MODEL} row in {path}; put it into the report: cotrain report {experiment} --force")
     return checked.equal

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cotrain.hardware.errors import InputError, MissingError
+from cotrain.hardware.errors import InputError, MissingError, printable
 from cotrain.hardware.files.reading import one_line
 
 from .checks import IGNORE, SPLITS, TASKS, check
@@ -26,6 +26,9 @@ class Unusable(ValueError):
 
 class DamagedFile(ValueError):
     """The bytes are not what the format, or the file itself, says."""
+
+    def __str__(self) -> str:
+        return printable(str(self.args[0])) if self.args else ""
 
 
 @dataclass(frozen=True)

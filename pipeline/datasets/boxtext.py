@@ -80,7 +80,7 @@ def _yaml_names(text: str) -> dict[int, str]:
         return dict(enumerate(part.strip().strip("'\"") for part in body.strip("[]").split(",") if part.strip()))
     out: dict[int, str] = {}
     for line in body.splitlines():
-        item = re.fullmatch(r"\s*(?:-|(\d+)\s*:)\s*(.+?)\s*", line)
+        item = re.fullmatch(r"\s*(?:-|([0-9]{1,9})\s*:)\s*(.+?)\s*", line)
         if item:
             out[int(item[1]) if item[1] else len(out)] = item[2].strip("'\"")
     return out

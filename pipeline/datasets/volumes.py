@@ -304,7 +304,7 @@ def label_names(labels, path: Path) -> dict[int, str]:
             numbers = value if isinstance(value, list) else [value]  # nnU-Net's regions hold several values
             if all(isinstance(v, int) and not isinstance(v, bool) for v in numbers):
                 out.update({v: str(key) for v in numbers if v not in out})
-            elif isinstance(value, str) and key.lstrip("-").isdigit():
+            elif isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", key):
                 out[int(key)] = value
             else:
                 raise InputError(

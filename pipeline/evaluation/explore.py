@@ -123,7 +123,7 @@ def explore(
     say(recommendation(result))
     artifacts.write_json(json_path, result)
     if found.source != "pretrained":
-        artifacts.write_json(artifacts.explored_file(runs, experiment.name), result)  # for the report
+        artifacts.write_sealed(artifacts.explored_file(runs, experiment.name), result)  # for the report
     drawn = json_path.with_suffix(".png")
     picture(result, drawn)
     say(f"explore {experiment.name}: wrote {json_path} and {drawn} in {duration(result['seconds'])}")

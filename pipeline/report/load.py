@@ -51,7 +51,7 @@ def load(context) -> Inputs:
     metrics = context.read_json("deploy", artifacts.METRICS)
     board = artifacts.board_file(context.runs, experiment.name)
     if board.is_file():  # what came back from the lab: cotrain verify BUNDLE RESULTS
-        metrics["rows"].append(artifacts.read_json(board))
+        metrics["rows"].append(artifacts.read_sealed(board, "verify those results again, or remove it"))
     stages = {}
     for stage in (s for s in context.stage.needs if context.folder(s).finished()):
         manifest = context.folder(stage).manifest()
@@ -71,14 +71,14 @@ def load(context) -> Inputs:
         placement=optional(context.read_json, "quantize", artifacts.PLACEMENT),
         quantization=optional(context.read_json, "quantize", artifacts.QUANTIZATION),
         stages=stages,
-        seeds=_of_these_settings(context, artifacts.seeds_file),
-        explored=_of_these_settings(context, artifacts.explored_file),
+        seeds=_of_these_settings(context, artifacts.seeds_file, "repeat"),
+        explored=_of_these_settings(context, artifacts.explored_file, "explore"),
         asked=context.asked,
     )
 
 
-def _of_these_settings(context, file) -> dict[str, Any]:
+def _of_these_settings(context, file, verb: str) -> dict[str, Any]:
     """The figures of several seeds, or of other steps, unless they are of other settings."""
     path = file(context.runs, context.experiment.name)
-    found = artifacts.read_json(path) if path.is_file() else {}
+    found = artifacts.read_sealed(path, f"run `cotrain {verb}` again, or remove it") if path.is_file() else {}
     return found if found.get("settings") == shared_settings(context.experiment) else {}

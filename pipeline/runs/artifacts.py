@@ -208,3 +208,29 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def read_json(path: Path) -> Any:
     """`files.read_json`, with the advice that fits a run."""
     return files.read_json(path, missing=_MAKE, damaged=_MAKE_AGAIN)
+
+
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON with a checksum of its own ("sha256"), so that `read_sealed` notices any change."""
+    value = json.loads(json.dumps(value))  # as it will be read
+    write_json(path, {**value, "sha256": json_digest(value)})
+
+
+def read_sealed(path: Path, again: str = _MAKE_AGAIN) -> dict[str, Any]:
+    """What `write_sealed` wrote, with its checksum.
+
+    Parameters
+    ----------
+    again : str
+        What the reader of an error is told to do.
+
+    Raises
+    ------
+    MissingError, CorruptError
+        There is no such file, or it was changed.
+    """
+    found = files.read_json(path, missing=_MAKE, damaged=again)
+    rest = {key: value for key, value in found.items() if key != "sha256"} if isinstance(found, dict) else {}
+    if not isinstance(found, dict) or found.get("sha256") != json_digest(rest):
+        raise CorruptError(f"{path} was changed after it was written (its own sha256 differs); {again}")
+    return found

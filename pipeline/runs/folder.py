@@ -7,7 +7,6 @@ stays as it is. Whatever moment the process ends in, `settle` finds one whole re
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -99,8 +98,7 @@ class RunFolder:
             "outputs": {name: _describe(self.part / name) for name in sorted(outputs)},
             "versions": record.versions(), "git": record.git_revision(), "seconds": round(seconds, 3),
         }  # fmt: skip
-        manifest = json.loads(json.dumps(manifest))  # as it will be read
-        artifacts.write_json(self.part / artifacts.MANIFEST, {**manifest, "sha256": files.json_digest(manifest)})
+        artifacts.write_sealed(self.part / artifacts.MANIFEST, manifest)
         self._swap(set(outputs))
 
     def abandon(self) -> None:
@@ -148,12 +146,9 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> dict[str, Any]:
-        manifest = artifacts.read_json(path)
-        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        manifest = artifacts.read_sealed(path, self._again)
+        if manifest.get("schema") != SCHEMA:
             raise CorruptError(f"{path} is not a manifest of schema {SCHEMA}; {self._again}")
-        rest = {key: value for key, value in manifest.items() if key != "sha256"}
-        if manifest.get("sha256") != files.json_digest(rest):
-            raise CorruptError(f"{path} was changed after it was written (its own sha256 differs); {self._again}")
         files.entries(manifest, {"stage": str, "outputs": dict, "settings": dict}, path, self._again)
         for name, entry in manifest["outputs"].items():
             files.entries(entry, {"sha256": str}, f"{path}: {name}", self._again)

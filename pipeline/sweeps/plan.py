@@ -140,7 +140,9 @@ def read(path: Path) -> Plan:
         if path.stat().st_size > FILE_BYTES:
             raise InputError(f"{path.name} has more than {FILE_BYTES} bytes, which no sweep needs")
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # ValueError: of TOML, of UTF-8, and of numbers without end
         raise InputError(f"{path.name} is not valid TOML: {str(error) or 'nested too deep'}; mend that line") from None
     except OSError as error:
         raise MissingError(

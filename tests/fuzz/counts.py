@@ -12,4 +12,25 @@ def write(name: str, counts: dict) -> None:
     """Put the counts of one check in the place of its last ones."""
     kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     kept[name] = counts
-    FILE.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n", encoding="utf-8")
+    kept = dict(sorted(kept.items()))
+    FILE.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    FILE.with_suffix(".md").write_text(page(kept), encoding="utf-8")
+
+
+def page(kept: dict) -> str:
+    """All counts as Markdown: a section a check, a table where it counts by kind."""
+    lines = ["# What the long checks counted", "", "Written by `make fuzz`; `tests/fuzz/` holds the checks.", ""]
+    for name, counts in kept.items():
+        lines += [f"## {name}", ""]
+        counts = {**counts.pop("readers", {}), **counts}
+        rows = {kind: row for kind, row in counts.items() if isinstance(row, dict)}
+        columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+        if rows:
+            lines += ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+            lines += [
+                f"| {kind} | " + " | ".join(str(row.get(c, "")) for c in columns) + " |" for kind, row in rows.items()
+            ]
+        else:
+            lines += ["| | |", "| --- | ---: |", *(f"| {key} | {value} |" for key, value in counts.items())]
+        lines.append("")
+    return "\n".join(lines)
