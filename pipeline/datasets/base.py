@@ -23,12 +23,12 @@ HELD_OUT_FRACTION = 0.1  # of the groups, for the test split and again for the v
 class Unusable(ValueError):
     """A sample cannot be used; the text is the reason. Loaders turn it into a `Rejection`."""
 
+    def __str__(self) -> str:
+        return printable(str(self.args[0])) if self.args else ""
+
 
 class DamagedFile(ValueError):
     """The bytes are not what the format, or the file itself, says."""
-
-    def __str__(self) -> str:
-        return printable(str(self.args[0])) if self.args else ""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def judge(read, path: Path, same) -> str:
             warnings.simplefilter("ignore")
             found = read()
     except (CotrainError, Unusable) as error:
-        # a reader of one sample gives the reason; its loader names the sample (`Rejected`)
+        # a reader of one sample gives the reason; its loader names the sample (`Rejection`)
         named = isinstance(error, Unusable) or str(path) in str(error) or path.name in str(error)
         return "found and named" if named else f"found, not named: {error}"
     except Exception as error:

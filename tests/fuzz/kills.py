@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 from cotrain.pipeline.__main__ import main  # noqa: E402
-from cotrain.pipeline.evaluation import kept  # noqa: E402
+from cotrain.pipeline.evaluation import row_states  # noqa: E402
 from cotrain.pipeline.runs import artifacts, record  # noqa: E402
 from cotrain.pipeline.stages.table import STAGES  # noqa: E402
 from cotrain.pipeline.training import backend, loop  # noqa: E402
@@ -105,7 +105,7 @@ def warm(nengo_dl: bool) -> None:
     record.git_revision()
     record.versions()
     time.perf_counter = lambda: 0.0
-    kept.EVERY_S = 0.0
+    row_states.EVERY_S = 0.0
 
 
 def command(stage: str, root: Path, seed: int, settings) -> list[str]:
