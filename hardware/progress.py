@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def tell(stream, text: str) -> bool:
+def tell(stream: Any, text: str) -> bool:
     """Write to a stream that may be closed, or not there at all (``2>&-``); whether that was possible.
 
     What is only told must not end the work that it is told of.

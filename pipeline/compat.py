@@ -22,9 +22,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 from unittest import mock
 
 from cotrain.hardware.errors import MissingError, UnsupportedError
+
+Tensor = Any  # a tf.Tensor, or what tf.function makes of one: TensorFlow is loaded late, and its stubs say little more
 
 # name that NengoDL imports -> module of tf-keras that has the same content (nengo_dl/compat.py)
 KERAS_2 = {

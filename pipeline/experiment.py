@@ -140,7 +140,7 @@ def _with_own_size(experiment: Experiment) -> Experiment:
     from cotrain.pipeline.networks.foreign import own_shape
 
     own = dict(zip(keys, own_shape(experiment.network), strict=True))
-    sizes = {key: getattr(data, key) or own[key] for key in keys}
+    sizes: dict[str, Any] = {key: getattr(data, key) or own[key] for key in keys}
     return dataclasses.replace(experiment, data=dataclasses.replace(data, **sizes))
 
 

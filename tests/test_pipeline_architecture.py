@@ -311,3 +311,54 @@ def test_all_of_hardware_imports_where_training_packages_are_missing():
     source = block + "import importlib\n" + "".join(f"importlib.import_module({name!r})\n" for name in names)
     source += f"for name in {sorted(TRAINING_PACKAGES | {'cotrain.pipeline'})}: del sys.modules[name]"
     assert "hardware" in loaded_after(source)
+
+
+def public_functions(path: Path):
+    """(name, node, whether the first parameter is `self` or `cls`) of what others may call."""
+
+    def walk(nodes, owner):
+        for node in nodes:
+            if isinstance(node, ast.If | ast.Try):
+                yield from walk(ast.iter_child_nodes(node), owner)
+            elif getattr(node, "name", "_").startswith("_") and getattr(node, "name", "") != "__init__":
+                continue
+            elif isinstance(node, ast.ClassDef):
+                yield from walk(node.body, node.name)
+            elif isinstance(node, ast.FunctionDef):
+                plain = any(getattr(one, "id", "") == "staticmethod" for one in node.decorator_list)
+                yield f"{owner}.{node.name}" if owner else node.name, node, bool(owner) and not plain
+
+    yield from walk(ast.parse(path.read_text()).body, "")
+
+
+def without_hint(node: ast.FunctionDef, bound: bool) -> list[str]:
+    given = [*node.args.posonlyargs, *node.args.args][bound:] + node.args.kwonlyargs
+    given += [one for one in (node.args.vararg, node.args.kwarg) if one]
+    found = [one.arg for one in given if one.annotation is None]
+    return found + (["result"] if node.returns is None and node.name != "__init__" else [])
+
+
+# Read by interpreters that are too old for the bundle, to tell them so: hints would be errors there
+WITHOUT_HINTS = ("hardware/bundle/run.py",)
+NOT_YET = ("hardware/emulator/", "hardware/simulator/predict.py", "pipeline/report/")  # being rewritten
+
+
+def test_public_functions_have_hints():
+    found, missing = 0, []
+    for path in [*HARDWARE, *PIPELINE]:
+        name = str(path.relative_to(ROOT))
+        for function, node, bound in public_functions(path) if not name.startswith((*WITHOUT_HINTS, *NOT_YET)) else ():
+            found += 1
+            missing += [f"{name}:{node.lineno} {function}: {one}" for one in without_hint(node, bound)]
+    assert found > 900
+    assert missing == []
+
+
+def test_the_search_for_hints_finds_them(tmp_path):
+    file = tmp_path / "x.py"
+    file.write_text(
+        "def f(a, *, b: int) -> int: pass\ndef _g(a): pass\n"
+        "class C:\n    def __init__(self, a): pass\n    def m(self) -> None: pass\n    def n(self): pass\n"
+    )
+    found = [(name, without_hint(node, bound)) for name, node, bound in public_functions(file)]
+    assert found == [("f", ["a"]), ("C.__init__", ["a"]), ("C.m", []), ("C.n", ["result"])]

@@ -8,5 +8,4 @@ mkdir -p "$links/cotrain"
 for name in hardware pipeline; do ln -sfn "$top/$name" "$links/cotrain/$name"; done
 cd "$links"
 exec "$top/.venv/bin/python" -m mypy --config-file "$top/pyproject.toml" \
-  -p cotrain.hardware -p cotrain.pipeline.runs -p cotrain.pipeline.stages -m cotrain.pipeline.__main__ \
-  -m cotrain.pipeline.api -m cotrain.pipeline.checked -m cotrain.pipeline.layers -m cotrain.pipeline.words "$@"
+  -p cotrain.hardware -p cotrain.pipeline "$@"

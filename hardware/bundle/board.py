@@ -220,7 +220,7 @@ def _probed(sim, n_steps: int) -> Run:
     return read_probe(probe, board)
 
 
-def read_probe(probe, board) -> Run:
+def read_probe(probe: Any, board: Any) -> Run:
     """What an energy probe (mW, uJ, us) and NxSDK's split of the power (mW) say, in SI units."""
     monitor = getattr(board, "energyTimeMonitor", None)
     power = getattr(getattr(monitor, "powerProfileStats", None), "power", None)

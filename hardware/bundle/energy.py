@@ -153,7 +153,7 @@ def spread(values: Sequence[float]) -> Dict[str, Any]:
     }
 
 
-def measure(board, n_steps: int, repeats: int, idle_s: float) -> Dict[str, Any]:
+def measure(board: Any, n_steps: int, repeats: int, idle_s: float) -> Dict[str, Any]:
     """Measure on a `hardware.bundle.board.BoardTarget`: rest, run, rest, run, ..., rest.
 
     Returns

@@ -136,7 +136,7 @@ class Folder:
         """Names of the layers in order of depth; the first one runs on the host."""
         return self.description["layers"]
 
-    def build(self, builder: Optional[Callable] = None):
+    def build(self, builder: Optional[Callable] = None) -> Any:
         """The network, cut into blocks, made by the function that the description names ("module:function").
 
         Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from cotrain.hardware.bundle import archive, run
@@ -27,6 +27,11 @@ from cotrain.hardware.files import json_bytes, write_bytes
 from cotrain.hardware.preflight.report import Report
 from cotrain.hardware.preflight.rules import check
 
+if TYPE_CHECKING:
+    from cotrain.hardware.chip.limits import Board
+    from cotrain.hardware.placement.cores import Network
+    from cotrain.hardware.simulator.predict import Stats
+
 MAX_BYTES = 10_000_000  # what a lab takes by mail
 TEXTS = ("README.md", "requirements.txt", "environment.sh", "LICENSE", "NOTICE.md")
 # What runs in the lab; run.py itself is copied beside them.
@@ -45,7 +50,13 @@ class Submission:
     n_samples: int
 
 
-def way_in(net, board, dt_s: float, input_spikes_max: Optional[int] = None, stats=None) -> Tuple[Report, bool]:
+def way_in(
+    net: Network,
+    board: Union[Board, str],
+    dt_s: float,
+    input_spikes_max: Optional[int] = None,
+    stats: Optional[Stats] = None,
+) -> Tuple[Report, bool]:
     """Preflight: how spikes get in and out of the board.
 
     Sending all of them in advance is faster (``precompute=True``), but takes a spike counter for each neuron that is
@@ -71,7 +82,7 @@ def way_in(net, board, dt_s: float, input_spikes_max: Optional[int] = None, stat
 
 def pack(
     out: Path,
-    net,
+    net: Network,
     *,
     experiment: str,
     builder: str,
@@ -82,12 +93,12 @@ def pack(
     names: Sequence[str],
     n_steps: int,
     readout_steps: int,
-    board,
+    board: Union[Board, str],
     packages: Sequence[str] = (),
     dt_s: float = 0.001,
     seed: int = 0,
     version: str = "",
-    say=print,
+    say: Callable[[str], None] = print,
 ) -> Submission:
     """Write ``out/<experiment>-<digest>.tar.gz``.
 

@@ -9,7 +9,7 @@ import time
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Sequence
 
 from cotrain.hardware.errors import CotrainError, InputError, MissingError
 
@@ -73,7 +73,7 @@ def check_packages(requirements: str) -> Dict[str, str]:
     return found
 
 
-def main(argv, folder, manifest) -> int:
+def main(argv: Sequence[str], folder: Any, manifest: Dict[str, Any]) -> int:
     """Run the bundle in `folder`; the exit status."""
     arguments = _arguments(argv)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 import nengo
 import numpy as np
@@ -13,7 +13,7 @@ from cotrain.hardware.simulator.simulator import Simulator
 TARGETS = ("emulator", "reference", "loihi")
 
 
-def open_target(name: str, folder: Folder, layers: int = 0):
+def open_target(name: str, folder: Folder, layers: int = 0) -> Any:
     """The target `name`, one of TARGETS; `layers` as in `hardware.bundle.board.BoardTarget`."""
     if name == "loihi":
         from cotrain.hardware.bundle.board import BoardTarget

@@ -46,7 +46,11 @@ class Verification:
 
 
 def verify(
-    bundle: Path, results: Optional[Path] = None, say=print, builders: Optional[Builders] = None, execute: bool = False
+    bundle: Path,
+    results: Optional[Path] = None,
+    say: Callable[[str], None] = print,
+    builders: Optional[Builders] = None,
+    execute: bool = False,
 ) -> Verification:
     """Check a bundle (archive or unpacked folder), emulate it again, and compare results with it.
 

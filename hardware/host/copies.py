@@ -61,7 +61,7 @@ def _is_shared(obj) -> bool:
     return isinstance(obj, nengo.base.FrozenObject) and type(obj).__module__.startswith(("nengo.", "nengo_loihi."))
 
 
-def names_in(code) -> set:
+def names_in(code: Any) -> set:
     """Names that a function may look up among its globals, nested functions included."""
     found = set(code.co_names)
     for constant in code.co_consts:

@@ -146,7 +146,7 @@ def _lif_spike(height, floor, current, output, voltage, chosen, part):
 
 
 @njit()
-def spike_lines(values):
+def spike_lines(values: np.ndarray) -> np.ndarray:
     """Indices of the values that are not zero, int32."""
     lines = np.empty(values.size + 1, dtype=np.int32)
     n = 0
@@ -157,7 +157,7 @@ def spike_lines(values):
 
 
 @njit()
-def count_spikes(output, total, counts):
+def count_spikes(output: np.ndarray, total: np.ndarray, counts: np.ndarray) -> None:
     """Add the spikes in output (n_samples, n_neurons) to those of each sample and of each neuron."""
     for b in range(output.shape[0]):
         n = 0
@@ -169,7 +169,7 @@ def count_spikes(output, total, counts):
 
 
 @njit()
-def scale_into(values, weight, out):
+def scale_into(values: np.ndarray, weight: float, out: np.ndarray) -> None:
     """out ← values · weight"""
     for i in range(values.size):
         out[i] = np.float64(values[i]) * weight

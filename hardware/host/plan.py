@@ -16,7 +16,7 @@ first step only.
 from __future__ import annotations
 
 import copy
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 import nengo
 import numpy as np
@@ -43,7 +43,7 @@ _DRAW_NOTHING = (
 )
 
 
-def make_steps(sim, rng) -> list:
+def make_steps(sim: Any, rng: Any) -> list:
     """Step functions of a `nengo.Simulator`, which draw from ``rng`` what the network has not seeded.
 
     As in ``nengo.Simulator.reset``, only that an operator which draws nothing takes nothing from ``rng``: with other
@@ -52,7 +52,7 @@ def make_steps(sim, rng) -> list:
     return [_guarded(op, op.make_step(sim.signals, sim.dt, rng_of(op, rng)), sim.model) for op in sim.step_order]
 
 
-def rng_of(op, rng):
+def rng_of(op: Any, rng: Any) -> Any:
     """The source of an operator's random numbers."""
     process = getattr(op, "process", None)
     draws = not (type(process) in _DRAW_NOTHING or type(process).__module__.startswith("nengo_loihi."))
@@ -73,7 +73,7 @@ def _guarded(op, step, model):
     return run
 
 
-def owner(op, model) -> str:
+def owner(op: Any, model: Any) -> str:
     """The object whose function or process an operator runs."""
     if isinstance(op, SimNeurons):
         signal = op.output
@@ -86,7 +86,7 @@ def owner(op, model) -> str:
     return f"the function {getattr(function, '__name__', function)}"
 
 
-def failure(op, model, error) -> CotrainError:
+def failure(op: Any, model: Any, error: BaseException) -> CotrainError:
     """An error of a user's function as one line."""
     if isinstance(error, CotrainError):
         return error
@@ -110,7 +110,7 @@ class HostPlan:
         Outputs of spiking neurons to be counted.
     """
 
-    def __init__(self, sim, feeds, senders, neurons):
+    def __init__(self, sim: Any, feeds: Any, senders: Any, neurons: Any):
         self.sim, self.model, self.dt = sim, sim.model, sim.model.dt
         self.feeds, self.senders, self.neurons = feeds, senders, neurons
         self.order = [op for op in sim.step_order if not isinstance(op, (SimProbe, TimeUpdate))]
@@ -154,7 +154,7 @@ class HostPlan:
         bases = {s.base for op in self.sim.step_order for s in op.all_signals}
         return sum(base.nbytes for base in bases if not self.shared(base))
 
-    def shared(self, base) -> bool:
+    def shared(self, base: Any) -> bool:
         """Whether all samples use one array, that of the simulator (weights)."""
         if base not in self._shared:
             self._shared[base] = base.sparse or (base.readonly and base not in self.fed)
@@ -183,7 +183,7 @@ class HostBatch:
         Spikes of each sample.
     """
 
-    def __init__(self, plan: HostPlan, n: int, seed=0, remembered=None):
+    def __init__(self, plan: HostPlan, n: int, seed: int = 0, remembered: Any = None):
         self.plan, self.n, self.t = plan, n, 0
         self.sent: Dict[object, np.ndarray] = {}
         self.spikes = {label: np.zeros(n, dtype=np.int64) for label in plan.neurons.values()}
@@ -202,7 +202,7 @@ class HostBatch:
         self._first, self._every = first, every
         self._probes = {probe: self.view(plan.model.sig[probe]["in"]) for probe in plan.model.probes}
 
-    def view(self, sig) -> np.ndarray:
+    def view(self, sig: Any) -> np.ndarray:
         """(n, ...) values of a signal; of read-only signals the shared array itself."""
         base = sig.base
         if self.plan.shared(base):
@@ -218,7 +218,7 @@ class HostBatch:
         strides = (array.strides[0],) + sig.strides
         return np.ndarray((self.n,) + sig.shape, array.dtype, array, sig.offset, strides)
 
-    def feed(self, sig, values) -> None:
+    def feed(self, sig: Any, values: np.ndarray) -> None:
         self.view(sig)[...] = values
 
     def step(self) -> None:
@@ -231,7 +231,7 @@ class HostBatch:
             for run in self._first if self.t == 1 else self._every:
                 run()
 
-    def probed(self, probe) -> Optional[np.ndarray]:
+    def probed(self, probe: Any) -> Optional[np.ndarray]:
         """(n, size) values of a probe in this step, None where it takes no sample."""
         if probe.sample_every is not None and not self.t % (probe.sample_every / self.plan.dt) < 1:
             return None
@@ -276,7 +276,7 @@ class HostBatch:
         return any(isinstance(op, SimProcess) and rng_of(op, self) is self for op in self.plan.order)
 
 
-def remembers(op) -> bool:
+def remembers(op: Any) -> bool:
     """Whether an operator may keep something in Python objects: functions, and what is not Nengo's own."""
     if isinstance(op, SimProcess):
         return not type(op.process).__module__.startswith(("nengo.", "nengo_loihi."))
@@ -284,7 +284,7 @@ def remembers(op) -> bool:
     return isinstance(op, SimPyFunc) or own_type or bool(getattr(op, "state_extra", None))
 
 
-def remembered_by(op, random_states):
+def remembered_by(op: Any, random_states: Any) -> Any:
     """What an operator keeps in Python objects, and not in signals."""
     if isinstance(op, SimPyFunc):
         return op.fn
@@ -293,7 +293,7 @@ def remembered_by(op, random_states):
     return op.neurons, random_states.get(op, op.state_extra)
 
 
-def with_copy(op, kept):
+def with_copy(op: Any, kept: Any) -> Any:
     """The operator with a copy of what it keeps (None: itself)."""
     if kept is None:
         return op
@@ -302,7 +302,7 @@ def with_copy(op, kept):
     return op
 
 
-def remember(op, kept) -> None:
+def remember(op: Any, kept: Any) -> None:
     """Give an operator what it shall keep; the counterpart of `remembered_by`."""
     if isinstance(op, SimPyFunc):
         op.fn = kept

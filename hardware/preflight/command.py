@@ -79,7 +79,7 @@ def preflight(net: Any, board: Any, remove_passthrough: bool = True) -> Report:
     return check(lowered, board)
 
 
-def load_network(target: str):
+def load_network(target: str) -> Any:
     """Return the nengo.Network that ``FILE.py:FUNCTION`` makes.
 
     Raises
@@ -92,7 +92,7 @@ def load_network(target: str):
     return as_network(made_by(target), target)
 
 
-def as_network(made: Any, target: str):
+def as_network(made: Any, target: str) -> Any:
     """`made`, which ``FILE.py:FUNCTION`` gave, if it is a nengo.Network.
 
     Raises

@@ -133,7 +133,9 @@ def _tau(kept, dt_s):
     return 0.0 if kept <= 0 else float(-dt_s / np.log(kept))
 
 
-def steady_rate(drive, threshold, kept, refractory_steps, dt_s):
+def steady_rate(
+    drive: np.ndarray, threshold: np.ndarray, kept: np.ndarray, refractory_steps: np.ndarray, dt_s: float
+) -> np.ndarray:
     """Firing rate of a neuron on the chip under a constant drive.
 
     The voltage after k steps is drive * (1 + kept + ... + kept**(k - 1)); the neuron spikes at the first k that takes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from typing import Any
+from typing import Any, Iterable, Optional
 
 import numpy as np
 from cotrain.hardware.builder import door
@@ -16,7 +16,7 @@ RECORDED_BYTES = 3 << 30  # recordings larger than this do not leave room in 4 G
 _ROW_BYTES = 128  # of one array on Python's heap: Nengo keeps one for every step
 
 
-def sampled(steps: np.ndarray, sample_every, dt_s: float) -> np.ndarray:
+def sampled(steps: np.ndarray, sample_every: Optional[float], dt_s: float) -> np.ndarray:
     """Which steps (counted from 1) a probe records: step mod (sample_every / dt) < 1, as in `nengo.Simulator`."""
     if sample_every is None:
         return np.ones(len(steps), dtype=bool)
@@ -83,13 +83,13 @@ def recording_simulator() -> Any:
     return RecordingSimulator
 
 
-def forget_sent(spike_input) -> None:
+def forget_sent(spike_input: Any) -> None:
     """Drop the spikes that the host has sent."""
     for t in set(spike_input.spikes) - spike_input.permanent:
         del spike_input.spikes[t]
 
 
-def check_recordings(probes, n_steps: int, dt_s: float) -> None:
+def check_recordings(probes: Iterable[Any], n_steps: int, dt_s: float) -> None:
     """Refuse a run of which the probes would record more than fits.
 
     Raises

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from cotrain.hardware.errors import CorruptError, CotrainError, InputError, OutputError
 from cotrain.pipeline.commands import options
@@ -89,7 +89,7 @@ def same_file(name: str, archive: BinaryIO) -> Members:
     yield name, archive.read()
 
 
-def _tar_members(file: BinaryIO, pattern: str) -> Members:
+def _tar_members(file: IO[bytes], pattern: str) -> Members:
     """Plain files whose whole path matches; the path is the pattern's group, so it cannot leave its folder."""
     left = ALL_BYTES
     with tarfile.open(fileobj=file, mode="r|*") as tar:
@@ -99,7 +99,9 @@ def _tar_members(file: BinaryIO, pattern: str) -> Members:
                 left -= member.size
                 if member.size > MEMBER_BYTES or left < 0:
                     raise CorruptError(f"{member.name} of the archive claims {member.size:,} bytes; it is not unpacked")
-                yield match[1], tar.extractfile(member).read()
+                unpacked = tar.extractfile(member)
+                assert unpacked, "a plain file has contents"
+                yield match[1], unpacked.read()
 
 
 SOURCES = {
@@ -209,7 +211,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def main(data_dir: Path, sources: tuple[Source, ...] | None = None, say=print) -> None:
+def main(data_dir: Path, sources: tuple[Source, ...] | None = None, say: Callable[[str], None] = print) -> None:
     """Download and verify data sets; what is there and whole is left alone.
 
     Parameters

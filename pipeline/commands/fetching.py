@@ -9,6 +9,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -45,7 +46,7 @@ class Archive:
     max_bytes: int = 10**9
 
 
-def fetch(archive: Archive, folder: Path, say=print) -> Path:
+def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = print) -> Path:
     """Download a file, going on from what an earlier call has left.
 
     Returns

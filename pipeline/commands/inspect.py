@@ -14,6 +14,7 @@ from cotrain.pipeline.runs.request import Request
 if TYPE_CHECKING:
     from cotrain.pipeline.datasets import Dataset
     from cotrain.pipeline.experiment import Experiment
+    from cotrain.pipeline.networks.spec import NetworkSpec, Params
 
 SCHEMA = 1
 SHOWN = 10  # rejected samples in the terminal; the page has all of them
@@ -136,7 +137,7 @@ def _class_counts(dataset: Dataset) -> dict[str, float]:
     }
 
 
-def network_facts(experiment: Experiment, spec, params) -> tuple[dict[str, Any], Any]:
+def network_facts(experiment: Experiment, spec: NetworkSpec, params: Params) -> tuple[dict[str, Any], Any]:
     """Layers, cores and limits of the untrained network, and the preflight report (None where no cut fits)."""
     from cotrain import hardware
     from cotrain.hardware.errors import MisfitError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cotrain.pipeline.datasets import SPLITS, Dataset
@@ -12,6 +12,9 @@ from cotrain.pipeline.report.blocks import Code, Figure, Heading, Items, Page, S
 from cotrain.pipeline.report.pictures import panel
 from cotrain.pipeline.runs.request import Request
 from cotrain.pipeline.tasks import task_of
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.tasks.base import Task
 
 PER_SPLIT = 12  # samples that are shown
 
@@ -72,7 +75,7 @@ def _samples(dataset: Dataset):
         )
 
 
-def pick(dataset: Dataset, split: str, task) -> np.ndarray:
+def pick(dataset: Dataset, split: str, task: Task) -> np.ndarray:
     """Samples of a split, spread evenly over its groups; of each group the one with most to see."""
     members = np.flatnonzero(dataset.split == split)
     if not len(members):
@@ -103,10 +106,10 @@ def _data(about: dict[str, Any]):
     if not about["rejected"]:
         yield Text("Every sample that was found is used.")
         return
-    rows = tuple((one["name"], one["reason"], one["path"]) for one in about["rejected"])
+    refused = tuple((one["name"], one["reason"], one["path"]) for one in about["rejected"])
     yield Table(
-        "Samples that were found and are not used", ("sample", "reason", "file"), rows, "lll",
-        tall=len(rows) > 12,
+        "Samples that were found and are not used", ("sample", "reason", "file"), refused, "lll",
+        tall=len(refused) > 12,
     )  # fmt: skip
 
 

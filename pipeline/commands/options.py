@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cotrain.pipeline.layers import names
 from cotrain.pipeline.runs.request import DATA, RUNS, Request
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest option that exists."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:

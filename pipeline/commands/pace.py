@@ -9,11 +9,15 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cotrain.pipeline.datasets import Dataset
 from cotrain.pipeline.evaluation.rows import ROWS
 from cotrain.pipeline.experiment import Experiment
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.networks.spec import NetworkSpec, Params
 
 STEPS_S = 4.0  # seconds that training steps are measured for, and no more than so many of them
 MOST_STEPS = 20
@@ -70,7 +74,7 @@ def training(experiment: Experiment, dataset: Dataset, phase: str) -> StageTime:
     return StageTime(stage, seconds, f"{epochs} epochs of {n_steps} steps of {1000 * step_s:.0f} ms{early}")
 
 
-def deployment(experiment: Experiment, dataset: Dataset, spec, params) -> tuple[StageTime, object]:
+def deployment(experiment: Experiment, dataset: Dataset, spec: NetworkSpec, params: Params) -> tuple[StageTime, Any]:
     """Of the stage deploy, and the emulated model that was run for it."""
     from cotrain.pipeline.evaluation.models import LoihiModel, NengoDLModel
     from cotrain.pipeline.tasks import task_of

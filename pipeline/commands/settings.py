@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.checked import Entry, entries
@@ -67,7 +68,7 @@ def describe(one: Entry) -> list[str]:
     return heads + textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT, break_on_hyphens=False)
 
 
-def toml(value) -> str:
+def toml(value: Any) -> str:
     """A setting's value as an experiment's file has it."""
     if isinstance(value, bool):
         return "true" if value else "false"

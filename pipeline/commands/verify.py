@@ -46,7 +46,7 @@ def verify(
     from cotrain.pipeline.runs import artifacts
 
     checked = check(bundle, results, say, {BUILDER: rebuild}, execute)
-    if results is None:
+    if checked.results is None:
         return checked.equal
     experiment = checked.manifest["experiment"]
     if checked.results["target"] != "loihi":

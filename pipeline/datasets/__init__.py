@@ -11,11 +11,15 @@ import difflib
 import importlib
 import inspect
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cotrain.hardware.errors import InputError
 
 from .base import IGNORE, SPLITS, Dataset, Rejection, describe
 from .neighbours import with_neighbours
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.sections import DataSettings
 
 __all__ = [
     "DATASETS",
@@ -53,7 +57,7 @@ DATASETS = {**NAMED, **SOURCES, **SYNTHETIC}
 _OPTIONS = {"labels": "", "category": "", "classes": (), "invert": False, "axis": "z", "fit": "crop", "n_slices": 0}
 
 
-def load(name: str, root: str | Path, **options) -> Dataset:
+def load(name: str, root: str | Path, **options: Any) -> Dataset:
     """Load a data set.
 
     Parameters
@@ -95,7 +99,7 @@ def _loader(name: str):
     return loader, list(inspect.signature(loader).parameters)[1:]
 
 
-def load_for(settings, data: Path, scratch: Path) -> Dataset:
+def load_for(settings: DataSettings, data: Path, scratch: Path) -> Dataset:
     """Load the data set that an experiment names.
 
     Parameters

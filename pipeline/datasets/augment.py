@@ -9,6 +9,7 @@ the image measured from its centre in pixels, F a mirror, R a rotation, S the sc
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
@@ -26,7 +27,7 @@ def augment(
     rng: np.random.Generator,
     *,
     pixels: tuple[float, float] = (1.0, 0.0),
-    **settings,
+    **settings: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a view of every sample: `augment_boxes`, `augment_masks` or `augment_classes`, whose settings it takes.
 
@@ -35,9 +36,9 @@ def augment(
     pixels : (scale, offset)
         `pixel_scale` and `pixel_offset` of the data set: views are drawn of pixels in [0, 1].
     """
-    draw = {"boxes": augment_boxes, "masks": augment_masks, "classes": augment_classes}[task]
-    scale, offset = np.float32(pixels)
-    if (scale, offset) == (1, 0):
+    draw: Any = {"boxes": augment_boxes, "masks": augment_masks, "classes": augment_classes}[task]
+    scale, offset = map(np.float32, pixels)
+    if scale == 1 and offset == 0:
         return draw(images, targets, rng, **settings)
     views, moved = draw((images - offset) / scale, targets, rng, **settings)
     return views * scale + offset, moved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ class Dataset:
     groups: np.ndarray
     split: np.ndarray
     rejected: tuple[Rejection, ...] = ()
-    slices: np.ndarray | None = None
+    slices: np.ndarray = None  # type: ignore[assignment]  # filled in at once
     class_names: tuple[str, ...] = ()
     synthetic: bool = False
     inverted: bool = False
@@ -110,7 +111,7 @@ class Dataset:
     PER_SAMPLE = ("images", "targets", "names", "groups", "split", "slices")
 
     def __post_init__(self) -> None:
-        fill = {}
+        fill: dict[str, Any] = {}
         if self.slices is None:
             fill["slices"] = _places(self.groups)
         if not self.channel_kind and np.ndim(self.images) == 4:
@@ -127,7 +128,8 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int]:
         """(height, width) of the images, in pixels."""
-        return self.images.shape[1:3]
+        _, height, width, _ = self.images.shape
+        return height, width
 
     @property
     def n_channels(self) -> int:
@@ -136,14 +138,15 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of what a network sees."""
-        return self.images.shape[1:]
+        _, height, width, channels = self.images.shape
+        return height, width, channels
 
     @property
     def n_classes(self) -> int:
         """How many there are to tell apart; a background is none of them."""
         return len(self.class_names)
 
-    def select(self, index) -> Dataset:
+    def select(self, index: Any) -> Dataset:
         """The samples of an index array, boolean mask or slice; `rejected` stays with all of them."""
         return self._with(**{key: getattr(self, key)[index] for key in self.PER_SAMPLE})
 
@@ -273,7 +276,7 @@ def describe(dataset: Dataset, n_scored: int) -> dict[str, Any]:
     }
 
 
-def check_image_shape(image_shape) -> tuple[int, int]:
+def check_image_shape(image_shape: Sequence[int]) -> tuple[int, int]:
     """Return (height, width) as integers, or raise InputError."""
     try:
         height, width = (int(n) for n in image_shape)

@@ -117,18 +117,18 @@ def load(
     ):
         if n:
             notes.append(f"{n} {text}")
-    names = np.array(names)
-    split, keep = honoured(names, splits, seed, where, notes)
+    groups = np.array(names)
+    split, keep = honoured(groups, splits, seed, where, notes)
     stack = np.stack(images)
     if any(splits):
-        refuse_shared(stack, names, split, name)
+        refuse_shared(stack, groups, split, name)
     data = Dataset(
         name=name,
         task="boxes",
         images=stack,
         targets=np.array(boxes, dtype=np.float32),
-        names=names,
-        groups=names,
+        names=groups,
+        groups=groups,
         split=np.where(keep, split, "train"),
         rejected=tuple(rejected),
         class_names=(category,),

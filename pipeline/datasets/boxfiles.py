@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from cotrain.hardware.errors import CorruptError, InputError
 from cotrain.hardware.files import read_bytes, read_json
@@ -89,7 +90,7 @@ def read_coco(path: Path, split: str | None, notes: list[str]) -> list[Marking]:
             raise InputError(f"{what}: an image has no id or no file_name; {MEND}")
         if entry["id"] in by_id:
             raise InputError(f"{path.name}: two images have the id {entry['id']!r}; {MEND}")
-        size = entry.get("height"), entry.get("width")
+        size: Any = (entry.get("height"), entry.get("width"))
         known = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size)
         name = entry["file_name"]
         by_id[entry["id"]] = Marking(name, path, size=size if known else None, split=split or split_of_path(name)[0])
@@ -111,7 +112,7 @@ def read_coco(path: Path, split: str | None, notes: list[str]) -> list[Marking]:
             n_crowds += 1
             continue
         try:
-            x, y, width, height = (_number(v) for v in entry.get("bbox"))
+            x, y, width, height = map(_number, entry.get("bbox") or ())
         except (TypeError, ValueError, OverflowError):
             by_id[image].problem = f"annotation {number!r}: bbox is {str(entry.get('bbox'))[:60]}, expected 4 numbers"
             continue

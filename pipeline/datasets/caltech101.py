@@ -9,6 +9,7 @@ Layout, as published (doi 10.22002/D1.20086)::
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ ANNOTATIONS = Path("caltech-101", "Annotations", "Airplanes_Side_2")
 SLACK_PIXELS = 1
 
 
-def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
+def load(root: Path, *, image_shape: Sequence[int] = (64, 128), seed: int = 0) -> Dataset:
     """Read the aeroplanes and their boxes.
 
     Images are made grey, inverted (the white surround becomes 0) and resized to `image_shape` without regard to their
@@ -79,15 +80,15 @@ def load(root: Path, *, image_shape=(64, 128), seed: int = 0) -> Dataset:
             names.append(name)
     n_found = len(image_paths) + len(annotation_paths)
     need_samples(n_found, len(images), image_folder, "image_NNNN.jpg", rejected, FETCH)
-    names = np.array(names)
+    found = np.array(names)
     return Dataset(
         name="caltech101-airplanes",
         task="boxes",
         images=np.stack(images),
         targets=np.stack(boxes),
-        names=names,
-        groups=names,
-        split=split_by_group(names, seed),
+        names=found,
+        groups=found,
+        split=split_by_group(found, seed),
         rejected=tuple(rejected),
         class_names=("airplane",),
         inverted=True,

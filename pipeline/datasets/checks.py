@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from cotrain.hardware.errors import InputError
 
@@ -12,7 +14,7 @@ IGNORE = 255  # of a mask: a pixel that nobody labelled; neither learnt nor scor
 EDGE = 1e-5  # how far a box may leave the picture, as a fraction of it: float32's rounding
 
 
-def check(data) -> None:
+def check(data: Any) -> None:
     """Raise InputError for the first thing that no data set may be.
 
     Parameters

@@ -121,9 +121,9 @@ def load(
     if got.n_coarse:
         notes.append(f"{got.n_coarse} picture(s) have 16 bits a colour, of which the upper 8 were read")
     names, stack = np.array(got.names), np.stack(got.images)
-    split, _ = honoured(names, got.splits, seed, where, notes)
+    assigned, _ = honoured(names, got.splits, seed, where, notes)
     if name == "classes" and any(got.splits):  # of the named sets it is known
-        refuse_shared(stack, names, split, name)
+        refuse_shared(stack, names, assigned, name)
     return Dataset(
         name=name,
         task="classes",
@@ -131,7 +131,7 @@ def load(
         targets=np.array(got.labels, dtype=np.int64),
         names=names,
         groups=names,
-        split=split,
+        split=assigned,
         rejected=tuple(got.rejected),
         class_names=class_names,
         inverted=invert,
@@ -139,7 +139,9 @@ def load(
     )
 
 
-def load_mnist(root: Path, *, image_shape=(28, 28), channels: int = 1, invert: bool = False, seed: int = 0) -> Dataset:
+def load_mnist(
+    root: Path, *, image_shape: tuple[int, int] = (28, 28), channels: int = 1, invert: bool = False, seed: int = 0
+) -> Dataset:
     """MNIST from ``mnist/*-ubyte[.gz]`` below `root`; with one part alone, the other is empty."""
     return load(
         _named(root, "mnist", "train-images-idx3-ubyte.gz, ..."), image_shape=image_shape, channels=channels,
@@ -148,7 +150,7 @@ def load_mnist(root: Path, *, image_shape=(28, 28), channels: int = 1, invert: b
 
 
 def load_cifar10(
-    root: Path, *, image_shape=(32, 32), channels: int = 3, invert: bool = False, seed: int = 0
+    root: Path, *, image_shape: tuple[int, int] = (32, 32), channels: int = 3, invert: bool = False, seed: int = 0
 ) -> Dataset:
     """CIFAR-10 from ``cifar-10/{train,test}/CLASS`` or the official batches below `root`; a part alone will do."""
     place = "cifar-10" if (Path(root) / "cifar-10").is_dir() else "cifar-10-batches-bin"

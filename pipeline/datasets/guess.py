@@ -206,7 +206,9 @@ def _describe_pictures(found: Guess) -> None:
     if not files:
         raise InputError(f"{found.path} holds no picture ({', '.join(ENDINGS)})")
     found.n_samples = len(files)
-    sizes, means, colourful = [], [], 0
+    sizes: list[tuple[int, int]] = []
+    means: list[float] = []
+    colourful = 0
     step = max(len(files) // SOME, 1)
     for file in files[::step]:
         try:
@@ -234,10 +236,12 @@ def propose_size(height: float, width: float, area: int) -> tuple[int, int]:
     """Height and width of an input: about `area` pixels, the pictures' aspect ratio, multiples of 8, no enlargement."""
     scale = min((area / (height * width)) ** 0.5, 1.0)
     low, high = SIDES
-    return tuple(int(np.clip(round(n * scale / MULTIPLE) * MULTIPLE, low, high)) for n in (height, width))
+    height, width = (int(np.clip(round(n * scale / MULTIPLE) * MULTIPLE, low, high)) for n in (height, width))
+    return height, width
 
 
 def _describe_boxes(found: Guess) -> None:
+    assert found.labels
     marked, *_ = read_labels(found.labels, found.path)
     counts = Counter(kind for one in marked for kind, _ in one.objects)
     if not counts:
@@ -252,6 +256,7 @@ def _describe_boxes(found: Guess) -> None:
 
 
 def _describe_masks(found: Guess) -> None:
+    assert found.labels
     files = list(files_by_stem(found.labels, ENDINGS, deep=True).values())
     values: set[int] = set()
     for file in files[:: max(len(files) // SOME, 1)]:

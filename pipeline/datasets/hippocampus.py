@@ -8,6 +8,7 @@ Layout, as published (medicaldecathlon.com)::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cotrain.hardware.errors import InputError
@@ -24,9 +25,9 @@ NAMES = {1: "anterior", 2: "posterior"}
 def load(
     root: Path,
     *,
-    image_shape=(40, 56),
+    image_shape: Sequence[int] = (40, 56),
     n_slices: int = 40,
-    percentiles=(1.0, 99.0),
+    percentiles: tuple[float, float] = (1.0, 99.0),
     seed: int = 0,
     classes: tuple[int, ...] = (),
 ) -> Dataset:

@@ -28,11 +28,12 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
             next((file for stem, file in names.items() if stem.replace(".", "-") == f"{word}-{part}"), None)
             for part in ("images-idx3", "labels-idx1")
         ]
-        if all(pair):
-            out[split] = (pair[0], pair[1])
+        images, labels = pair
+        if images and labels:
+            out[split] = (images, labels)
         elif any(pair):
             one = next(file for file in pair if file)
-            raise CorruptError(f"{folder} holds {one.name} and not its {'labels' if pair[0] else 'images'}; fetch both")
+            raise CorruptError(f"{folder} holds {one.name} and not its {'labels' if images else 'images'}; fetch both")
     return out
 
 

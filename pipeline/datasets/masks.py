@@ -108,23 +108,25 @@ def load(
         names.append(sample)
         splits.append(lists.get(sample.rpartition("/")[2]) if lists else split)
     need_samples(len(pictures) + len(masks), len(images), path, "pictures and label images", rejected)
-    names = _apart(names, splits)
+    apart = _apart(names, splits)
     notes = [f"{n_coarse} picture(s) have 16 bits a colour, of which the upper 8 were read"] if n_coarse else []
     stacked = _as_classes(np.stack(targets), values, classes, notes)
     if not ((stacked > 0) & (stacked != IGNORE)).any():
         raise InputError(f"{labels}: no label image marks a pixel of {_wanted(classes)}; {OWN}")
-    split, keep = honoured(names, splits, seed, "ImageSets/Segmentation" if lists else "folders of the pictures", notes)
+    assigned, keep = honoured(
+        apart, splits, seed, "ImageSets/Segmentation" if lists else "folders of the pictures", notes
+    )
     stack = np.stack(images)
     if any(splits):
-        refuse_shared(stack, names, split, name)
+        refuse_shared(stack, apart, assigned, name)
     data = Dataset(
         name=name,
         task="masks",
         images=stack,
         targets=stacked,
-        names=names,
-        groups=names,
-        split=np.where(keep, split, "train"),
+        names=apart,
+        groups=apart,
+        split=np.where(keep, assigned, "train"),
         rejected=tuple(rejected),
         class_names=tuple(str(value) for value in classes) or ("foreground",),
         inverted=invert,

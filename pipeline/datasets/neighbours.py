@@ -42,9 +42,8 @@ def with_neighbours(dataset: Dataset, n: int) -> Dataset:
         )
     images = np.full((*dataset.images.shape[:3], 2 * n + 1), dataset.pixel_offset, np.float32)
     for channel, away in enumerate(range(-n, n + 1)):
-        found = [places.get((group, place + away), -1) for group, place in zip(
+        found = np.array([places.get((group, place + away), -1) for group, place in zip(
             dataset.groups.tolist(), dataset.slices.tolist(), strict=True
-        )]  # fmt: skip
-        found = np.array(found)
+        )])  # fmt: skip
         images[found >= 0, ..., channel] = dataset.images[found[found >= 0], ..., 0]
     return dataset.with_channels(images, "slices")

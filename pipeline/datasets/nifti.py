@@ -10,6 +10,7 @@ import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -107,8 +108,9 @@ def _read(path: Path):
 class Gzip:
     """The contents of a gzip file: one or several members, each checksum compared, nothing behind them but zeros."""
 
-    def __init__(self, file):
-        self.file, self.rest, self.done, self.stream = file, b"", False, None
+    def __init__(self, file: BinaryIO):
+        self.file, self.rest, self.done = file, b"", False
+        self.stream: Any = None  # zlib's, within a member
 
     def read(self, n: int) -> bytes:
         out = bytearray()

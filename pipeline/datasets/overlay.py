@@ -83,7 +83,7 @@ def draw(dataset: Dataset, index: int, predicted: np.ndarray | None = None, zoom
     edges = _box_edges if dataset.task == "boxes" else _mask_edges
     for target, colour in ((dataset.targets[index], TRUE_COLOUR), (predicted, PREDICTED_COLOUR)):
         if target is not None:
-            picture[edges(target, picture.shape[:2], zoom)] = colour
+            picture[edges(target, (picture.shape[0], picture.shape[1]), zoom)] = colour
     return picture
 
 

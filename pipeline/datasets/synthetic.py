@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ MAT_HEADER = b"MATLAB 5.0 MAT-file, made by loihi-cotrain".ljust(116)  # SciPy's
 
 
 def load_planes(
-    root: Path, *, image_shape=(32, 64), n_images: int = 480, content_seed: int = 0, seed: int = 0
+    root: Path, *, image_shape: Sequence[int] = (32, 64), n_images: int = 480, content_seed: int = 0, seed: int = 0
 ) -> Dataset:
     """Draw aeroplanes below ``root/synthetic`` unless they are there, and read them as Caltech-101.
 
@@ -60,7 +60,7 @@ def load_planes(
 def load_hippocampus(
     root: Path,
     *,
-    image_shape=(32, 32),
+    image_shape: Sequence[int] = (32, 32),
     n_slices: int = 16,
     n_volumes: int = 60,
     content_seed: int = 0,

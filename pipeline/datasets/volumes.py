@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
@@ -294,7 +295,7 @@ def dataset_json(path: Path) -> dict:
     return described
 
 
-def label_names(labels, path: Path) -> dict[int, str]:
+def label_names(labels: Any, path: Path) -> dict[int, str]:
     """``{"background": 0, "anterior": 1}`` (nnU-Net v2) or ``{"0": "background", "1": "anterior"}`` (v1, Decathlon)."""
     if labels is None:
         return {}

@@ -13,7 +13,7 @@ from cotrain.pipeline.networks import IMAGE, NetworkSpec, decode
 from cotrain.pipeline.tasks import task_of
 
 
-def board_row(checked, scored: dict[str, np.ndarray], metrics: dict[str, Any]) -> dict[str, Any]:
+def board_row(checked: Any, scored: dict[str, np.ndarray], metrics: dict[str, Any]) -> dict[str, Any]:
     """The row of metrics.json for what a board gave.
 
     Parameters
@@ -55,7 +55,7 @@ def board_row(checked, scored: dict[str, np.ndarray], metrics: dict[str, Any]) -
         "ci95": list(bootstrap_ci(found)),
         "n_samples": len(chosen),
         "emulator_value": float(values(checked.expected).mean()),  # on the same samples
-        "mean_rate_hz": mean_rate_hz(total, spec.n_neurons, n_steps, dt_s) if layers else None,
+        "mean_rate_hz": None if total is None else mean_rate_hz(total, spec.n_neurons, n_steps, dt_s),
         "spikes_per_inference": total,
         "synops_per_inference": sum(layer["synops_per_inference"] for layer in layers) if layers else None,
         "seconds": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +34,7 @@ class Evaluation:
     trajectory: dict[str, Any] = field(default_factory=dict)
 
 
-def check_models(names) -> tuple[str, ...]:
+def check_models(names: Iterable[str]) -> tuple[str, ...]:
     """The rows to run, in their order; InputError for an unknown one."""
     for name in names:
         if name not in MODELS:
@@ -47,7 +48,7 @@ def evaluate(
     params: dict[str, Params],
     constant: np.ndarray,
     dataset: Dataset,
-    say=print,
+    say: Callable[[str], None] = print,
     states: RowStates | None = None,
 ) -> Evaluation:
     """Score the models of ``experiment.deploy.models`` on `dataset`.

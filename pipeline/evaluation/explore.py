@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def explore(
     split: str = "validation",
     source: str = "",
     limit: int = SAMPLES,
-    say=print,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the grid; write `json_path` and, beside it, the picture; of a run also a copy for its next report.
 
@@ -101,6 +101,7 @@ def explore(
     for row in rows:
         row["trained"] = (row["n_steps"], row["rate_scale_hz"]) == (tune.n_steps, scale)
     knee = mark_knee(rows)
+    seconds = round(time.perf_counter() - started, 2)
     result = {
         "schema": SCHEMA,
         "experiment": experiment.name,
@@ -117,7 +118,7 @@ def explore(
         "settings": shared_settings(experiment),
         "rows": rows,
         "knee": knee,
-        "seconds": round(time.perf_counter() - started, 2),
+        "seconds": seconds,
     }
     say(table(result))
     say(recommendation(result))
@@ -126,7 +127,7 @@ def explore(
         artifacts.write_sealed(artifacts.explored_file(runs, experiment.name), result)  # for the report
     drawn = json_path.with_suffix(".png")
     picture(result, drawn)
-    say(f"explore {experiment.name}: wrote {json_path} and {drawn} in {duration(result['seconds'])}")
+    say(f"explore {experiment.name}: wrote {json_path} and {drawn} in {duration(seconds)}")
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import nengo
 import numpy as np
@@ -109,7 +110,7 @@ def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], ampli
     amplitude : float
         What makes one spike of an output 1.
     """
-    steps = 0
+    steps: Any = 0
     for name, values in outputs.items():
         spikes = np.rint(values * np.float32(amplitude)).astype(np.int32)
         batch.spikes[name] = spikes.sum(axis=(1, 2), dtype=np.int64)
@@ -211,10 +212,12 @@ class LoihiModel:
         batch.synops = {name: stats.synops[name] for name in names if name not in on_host}
         for label, n in stats.overflows.items():
             self.overflows[label] = self.overflows.get(label, 0) + int(n)
-        self.input_spikes_max = max(self.input_spikes_max, int(stats.input_spikes_max))
+        self.input_spikes_max = max(self.input_spikes_max or 0, int(stats.input_spikes_max))
 
 
-def open_model(experiment: Experiment, spec: NetworkSpec, params: Params, model: str, extra: dict | None = None):
+def open_model(
+    experiment: Experiment, spec: NetworkSpec, params: Params, model: str, extra: dict | None = None
+) -> NengoDLModel | LoihiModel:
     """The network of a row of the comparison, to be run on images; `extra` is what the row told before."""
     if model.startswith("loihi-"):
         return LoihiModel(experiment, spec, params, experiment.deploy.target, extra)
@@ -240,7 +243,7 @@ def raster(experiment: Experiment, spec: NetworkSpec, params: Params, image: np.
     built, lowered = placed_network(experiment, spec, params, probes=True)
     with hardware.Simulator(lowered, target="emulator", seed=experiment.seed) as sim:
         out = sim.predict({built.image: flat(image)}, n_steps=experiment.finetune.n_steps)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for probe in built.net.all_probes:
         if probe.label in built.layers:
             step, neuron = np.nonzero(out[probe][0])

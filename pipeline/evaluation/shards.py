@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cotrain.pipeline.evaluation import models
 from cotrain.pipeline.evaluation.tally import Tally
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.experiment import Experiment
+    from cotrain.pipeline.networks.spec import NetworkSpec, Params
 
 SAMPLES = 64  # of a shard at least: a model is built anew for each
 SHARDS = 4  # a worker and row, so that the last one does not keep the others waiting
@@ -22,7 +26,7 @@ _POOL: ContextVar[tuple[Any, int] | None] = ContextVar("pool", default=None)
 
 
 @contextmanager
-def spread(pool, workers: int) -> Iterator[None]:
+def spread(pool: Any, workers: int) -> Iterator[None]:
     """Score in here on the workers of `pool` (`pipeline.sweeps.workers.Pool`), about `workers` of them."""
     token = _POOL.set((pool, workers))
     try:
@@ -36,9 +40,13 @@ def active() -> bool:
     return _POOL.get() is not None
 
 
-def run(experiment, spec, params, model: str, tallies: list[Tally], progress) -> dict[str, Any]:
+def run(
+    experiment: Experiment, spec: NetworkSpec, params: Params, model: str, tallies: list[Tally], progress: Any
+) -> dict[str, Any]:
     """Fill fresh `tallies` of a row; return what else the row tells ("overflows", "input_spikes_max")."""
-    pool, workers = _POOL.get() or (None, 1)
+    lent = _POOL.get()
+    assert lent, "asked for inside `spread`"
+    pool, workers = lent
     tasks, places = [], []
     for k, tally in enumerate(tallies):
         n = len(tally.dataset)

@@ -7,7 +7,7 @@ only the phases that train import more.
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Any, Tuple
 
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.networks import cae, convnet, locnet, unet
@@ -26,7 +26,7 @@ NETWORKS = {"locnet": locnet.spec, "cae": cae.spec, "unet": unet.spec, "convnet"
 OUTPUTS = {"locnet": 4, "cae": 1, "unet": 1, "convnet": 10}  # values of a readout (a pixel's), where data do not say
 
 
-def spec_for(settings, image_shape: Tuple[int, ...], n_outputs: int = 0) -> NetworkSpec:
+def spec_for(settings: Any, image_shape: Tuple[int, ...], n_outputs: int = 0) -> NetworkSpec:
     """The network that `settings` (pipeline.experiment.NetworkSettings) names.
 
     Parameters
@@ -45,5 +45,5 @@ def spec_for(settings, image_shape: Tuple[int, ...], n_outputs: int = 0) -> Netw
         return model_for(settings, image_shape).spec
     if settings.name not in NETWORKS:
         raise InputError(f"network.name is {settings.name!r}; there are {', '.join(NETWORKS)}")
-    shape = tuple(image_shape) if len(image_shape) == 3 else tuple(image_shape) + (1,)
-    return NETWORKS[settings.name](settings, shape, n_outputs or OUTPUTS[settings.name])
+    height, width, channels = image_shape if len(image_shape) == 3 else (*image_shape, 1)
+    return NETWORKS[settings.name](settings, (height, width, channels), n_outputs or OUTPUTS[settings.name])

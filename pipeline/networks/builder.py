@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 import nengo
 import numpy as np
@@ -66,7 +66,8 @@ def build(
     params = spec.init_params(seed) if params is None else params
     spec.check_params(params)
     synapse = nengo.Lowpass(synapse_s) if synapse_s else None
-    layers, connections = {}, {}
+    layers: Dict[str, Any] = {}
+    connections: Dict[str, Any] = {}
     with nengo.Network(seed=seed, label=spec.name) as net:
         if loihi:
             import_nengo_loihi().add_params(net)

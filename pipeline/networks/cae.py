@@ -7,13 +7,13 @@ doubles the resolution is a transposed convolution: both map to the chip as they
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Any, Tuple
 
 from cotrain.pipeline.networks.spec import NetworkSpec
 from cotrain.pipeline.networks.stack import Stack
 
 
-def spec(settings, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
+def spec(settings: Any, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
     """The CAE for images of `input_shape` (height, width, channels).
 
     Parameters

@@ -6,14 +6,14 @@ convolution is exactly what the chip has, and weights of a convolution are store
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Any, Tuple
 
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.networks.spec import NetworkSpec
 from cotrain.pipeline.networks.stack import Stack
 
 
-def spec(settings, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
+def spec(settings: Any, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
     """The network for images of `input_shape` (height, width, channels).
 
     Parameters

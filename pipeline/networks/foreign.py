@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import importlib
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Tuple
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.networks.readers.model import ForeignModel
 
 OWN_MODEL = "model"  # network.name
 
 
-def model_for(settings, image_shape: Optional[Tuple[int, ...]] = None):
+def model_for(settings: Any, image_shape: Optional[Tuple[int, ...]] = None) -> ForeignModel:
     """The model that `settings` (pipeline.experiment.NetworkSettings) names; read once.
 
     Parameters
@@ -34,7 +37,7 @@ def _read(path: Path, stamp, shape, max_pool: str):
     return importlib.import_module("cotrain.pipeline.networks.readers").read_model(path, shape, max_pool)
 
 
-def own_shape(settings) -> Tuple[int, int, int]:
+def own_shape(settings: Any) -> Tuple[int, int, int]:
     """(height, width, channels) that the model says of its input.
 
     Raises

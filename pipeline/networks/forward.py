@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Iterator, Optional
+from typing import Callable, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 from cotrain.pipeline.networks.arithmetic import bordered, convolve, convolve_transposed, same_border
@@ -64,11 +64,11 @@ def linear(edge: Edge, x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     small, large = edge.output_shape, x.shape[1:]
     if edge.kind == "conv_transpose":
         small, large = large, small
-    before = (0, 0)
+    before: Tuple[int, ...] = (0, 0)
     if entry.padding == "same":
         before = tuple(same_border(large[i], small[i], entry.kernel[i], entry.stride[i]) for i in (0, 1))
     if edge.kind == "conv_transpose":
-        return convolve_transposed(x, kernel, entry.stride, before, edge.output_shape[:2])
+        return convolve_transposed(x, kernel, entry.stride, (before[0], before[1]), (small[0], small[1]))
     after = [max((small[i] - 1) * entry.stride[i] + entry.kernel[i] - large[i] - before[i], 0) for i in (0, 1)]
     return convolve(x, kernel, entry.stride, (before[0], after[0], before[1], after[1]))
 

@@ -6,13 +6,13 @@ and a convolution of stride 2 as pooling, three times; then four dense layers, o
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Any, Tuple
 
 from cotrain.pipeline.networks.spec import NetworkSpec
 from cotrain.pipeline.networks.stack import Stack
 
 
-def spec(settings, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
+def spec(settings: Any, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
     """LocNet for images of `input_shape` (height, width, channels).
 
     Parameters

@@ -10,7 +10,7 @@ from cotrain.pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, 
 BUILDER = "cotrain.pipeline.networks.rebuild:rebuild"  # what a bundle calls `rebuild`
 
 
-def describe(spec: NetworkSpec, neurons, synapse_s: float, seed: int) -> Dict[str, Any]:
+def describe(spec: NetworkSpec, neurons: Any, synapse_s: float, seed: int) -> Dict[str, Any]:
     """JSON values from which `rebuild` makes the network that goes to the chip.
 
     Parameters

@@ -121,9 +121,9 @@ class Edge:
         """Inputs that add up in one neuron (away from the border)."""
         if self.kind == "dense":
             return self.n_inputs
-        taps = np.prod(self.input.kernel)
+        taps: float = float(np.prod(self.input.kernel))
         if self.kind == "conv_transpose":
-            taps = taps / np.prod(self.input.stride)
+            taps = taps / float(np.prod(self.input.stride))
         return int(round(taps)) * self.input_shape[-1]
 
     def transform(self, kernel: np.ndarray) -> nengo.transforms.Transform:
@@ -249,7 +249,7 @@ class NetworkSpec:
 
     def param_shapes(self) -> Dict[str, Tuple[int, ...]]:
         """Shape of each parameter: a kernel per input, and the layer's bias."""
-        shapes = {}
+        shapes: Dict[str, Tuple[int, ...]] = {}
         for layer in (*self.layers, self.readout):
             shapes.update((edge.param, edge.kernel_shape) for edge in layer.edges())
             shapes[f"{layer.name}.bias"] = layer.bias_shape
@@ -301,8 +301,8 @@ class NetworkSpec:
 
 
 def _layer(values: Dict[str, Any]) -> Layer:
-    inputs = tuple(
-        Input(**{k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in entry.items()})
-        for entry in values["inputs"]
-    )
+    entries: List[Dict[str, Any]] = [
+        {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in entry.items()} for entry in values["inputs"]
+    ]
+    inputs = tuple(Input(**entry) for entry in entries)
     return Layer(**{**values, "output_shape": tuple(values["output_shape"]), "inputs": inputs})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.networks.spec import IMAGE, Input, Layer, NetworkSpec
@@ -16,8 +16,9 @@ class Stack:
     """
 
     def __init__(self, input_shape: Tuple[int, int, int]):
-        self.input_shape = tuple(int(n) for n in input_shape)
-        self.shapes = {IMAGE: self.input_shape}
+        height, width, channels = (int(n) for n in input_shape)
+        self.input_shape = height, width, channels
+        self.shapes: Dict[str, Tuple[int, ...]] = {IMAGE: self.input_shape}
         self.layers: List[Layer] = []
 
     @property

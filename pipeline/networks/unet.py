@@ -8,13 +8,13 @@ host, which gives each place of the last layer the logits of its four pixels. Po
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Any, Tuple
 
 from cotrain.pipeline.networks.spec import NetworkSpec
 from cotrain.pipeline.networks.stack import Stack
 
 
-def spec(settings, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
+def spec(settings: Any, input_shape: Tuple[int, int, int], n_outputs: int) -> NetworkSpec:
     """The U-Net for images of `input_shape` (height, width, channels).
 
     Parameters

@@ -7,6 +7,7 @@ and a spike counts ``unit`` = amplitude / dt activations (`pipeline.neurons.phas
 from __future__ import annotations
 
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 from cotrain.pipeline.neurons.vectormath import bits, from_bits
@@ -23,11 +24,11 @@ step_kernel = njit(inline="always", fastmath=True, error_model="numpy")  # may b
 rate_kernel = njit(inline="always")  # becomes vector code: no branches, no library calls, exact divisions
 
 
-def load(array, i):
+def load(array: Any, i: Any) -> Any:
     """Element i as float32."""
 
 
-def store(array, i, value):
+def store(array: Any, i: Any, value: Any) -> None:
     """Write a float32, rounded to what the array holds."""
 
 

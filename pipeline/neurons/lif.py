@@ -11,6 +11,8 @@ period, the mean of what rounding up adds.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import nengo
 import numpy as np
 from cotrain.hardware.builder.door import import_nengo_loihi
@@ -18,6 +20,10 @@ from cotrain.pipeline.compat import import_nengo_dl, import_tensorflow
 from cotrain.pipeline.neurons.kernel_parts import HALF, LOWEST, ONE, TINY, ZERO, rate_kernel, step_kernel
 from cotrain.pipeline.neurons.vectormath import exp, expm1, log1p
 from nengo.params import NumberParam
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
+    from cotrain.pipeline.neurons.nengo_types import NeuronModel
 
 tf = import_tensorflow()
 nengo_dl = import_nengo_dl()
@@ -32,7 +38,7 @@ PER_SPIKING_NEURON = {"min_voltage": ("min_voltage",)}
 # Equations of tensors
 
 
-def step(model, current, voltage, refractory_time):
+def step(model: NeuronModel, current: Tensor, voltage: Tensor, refractory_time: Tensor) -> tuple[Tensor, ...]:
     """One time step: (number of spikes, voltage, refractory time)."""
     # NengoDL keeps refractory_time so that the neuron is active for the rest of the step
     tau_rc, tau_ref = _constants(model, current.dtype)
@@ -53,14 +59,14 @@ def step(model, current, voltage, refractory_time):
     return tf.cast(spiked, current.dtype), voltage, refractory_time
 
 
-def chip_period(model, current):
+def chip_period(model: NeuronModel, current: Tensor) -> tuple[Tensor, Tensor]:
     """(interval between spikes in s before it is rounded up, what has to be above 0 for a spike)."""
     tau_rc, tau_ref = _constants(model, current.dtype)
     above = current - 1
     return tau_ref + tau_rc * tf.math.log1p(1 / tf.maximum(above, _tiny(current))), above
 
 
-def smooth_rate(model, current, half_step):
+def smooth_rate(model: NeuronModel, current: Tensor, half_step: float) -> Tensor:
     """Hz, with `half_step` added to the period."""
     tau_rc, tau_ref = _constants(model, current.dtype)
     return 1 / (tau_ref + half_step + tau_rc * _log_one_plus_inverse(model, current - 1))
@@ -204,12 +210,12 @@ class HybridLIF(nengo.LIF):
 
     smoothing = NumberParam("smoothing", low=0)
 
-    def __init__(self, smoothing=0.0, **lif_args):
+    def __init__(self, smoothing: float = 0.0, **lif_args: Any):
         super().__init__(**lif_args)
         self.smoothing = smoothing
 
 
-class HybridLoihiLIF(loihi.LoihiLIF):
+class HybridLoihiLIF(loihi.LoihiLIF):  # type: ignore[name-defined]
     """nengo-loihi's `LoihiLIF` with the gradient of the soft LIF rate near the chip's rate curve.
 
     Parameters
@@ -222,7 +228,7 @@ class HybridLoihiLIF(loihi.LoihiLIF):
 
     smoothing = NumberParam("smoothing", low=0)
 
-    def __init__(self, smoothing=0.0, **lif_args):
+    def __init__(self, smoothing: float = 0.0, **lif_args: Any):
         super().__init__(**lif_args)
         self.smoothing = smoothing
 
@@ -240,11 +246,11 @@ class LoihiLIFRate(nengo.LIFRate):
 
     smoothing = NumberParam("smoothing", low=0)
 
-    def __init__(self, smoothing=0.0, **lif_args):
+    def __init__(self, smoothing: float = 0.0, **lif_args: Any):
         super().__init__(**lif_args)
         self.smoothing = smoothing
 
-    def step(self, dt, J, output):
+    def step(self, dt: float, J: np.ndarray, output: np.ndarray) -> None:
         output[...] = loihi.loihi_lif_rates(self, J[np.newaxis], np.ones_like(J), np.zeros_like(J), dt)
 
 
@@ -257,6 +263,6 @@ TYPES = {  # (on the chip, phase)
 CHIP_TYPE = loihi.LoihiLIF
 
 
-def arguments(neuron_class, smoothing: float, lif: dict) -> dict:
+def arguments(neuron_class: type, smoothing: float, lif: dict) -> dict:
     """What a type of `TYPES` is made with."""
     return {"sigma" if neuron_class is nengo_dl.SoftLIFRate else "smoothing": smoothing, **lif}

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import nengo
 import numpy as np
@@ -27,6 +28,9 @@ nengo_dl = import_nengo_dl()
 loihi = import_nengo_loihi("neurons")
 
 from nengo_dl.neuron_builders import SimNeuronsBuilder, TFNeuronBuilder  # noqa: E402
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
 
 AT_REST = {"voltage": Choice([0])}
 # by the names of `phases.CURRENTS`, which lab hosts can read
@@ -52,16 +56,16 @@ class NeuronModel:
     def state_names(self) -> tuple[str, ...]:
         return self.equations.STATES
 
-    def initial_state(self, shape) -> tuple[tf.Tensor, ...]:
+    def initial_state(self, shape: Any) -> tuple[Tensor, ...]:
         """States at rest."""
         return tuple(tf.zeros(shape) for _ in self.state_names)
 
     @property
-    def equations(self):
+    def equations(self) -> Any:
         """The module of this kind."""
         return KINDS[self.kind]
 
-    def step(self, current, *state):
+    def step(self, current: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """One time step.
 
         Parameters
@@ -78,7 +82,7 @@ class NeuronModel:
         """
         return self.equations.step(self, current, *state)
 
-    def rate(self, current):
+    def rate(self, current: Tensor) -> Tensor:
         """Firing rate in Hz under a constant `current`.
 
         On the chip the inter-spike interval is a whole number of steps: 1 / (dt ceil(period / dt)).
@@ -89,7 +93,7 @@ class NeuronModel:
         rate = 1 / (self.dt_s * tf.math.ceil(period / self.dt_s))
         return tf.where(above > 0, rate, tf.zeros_like(rate))
 
-    def smooth_rate(self, current):
+    def smooth_rate(self, current: Tensor) -> Tensor:
         """Differentiable firing rate in Hz; on the chip half a step is added to the period."""
         return self.equations.smooth_rate(self, current, 0.5 * self.dt_s if self.on_chip else 0.0)
 
@@ -102,7 +106,7 @@ class NeuronModel:
         return tau_rc, tau_ref
 
 
-def rate_output(model: NeuronModel, current, amplitude=1.0):
+def rate_output(model: NeuronModel, current: Tensor, amplitude: float = 1.0) -> Tensor:
     """Value: amplitude times `rate`. Gradient: of `smooth_rate`."""
     smooth = amplitude * model.smooth_rate(current)
     if not model.on_chip:
@@ -110,7 +114,9 @@ def rate_output(model: NeuronModel, current, amplitude=1.0):
     return _with_gradient_of(amplitude * model.rate(current), smooth)
 
 
-def hybrid_output(model: NeuronModel, current, state, amplitude=1.0):
+def hybrid_output(
+    model: NeuronModel, current: Tensor, state: Any, amplitude: float = 1.0
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One step of the spiking dynamics whose gradient is that of the rate.
 
     Returns
@@ -131,7 +137,7 @@ def _with_gradient_of(value, surrogate):
     return tf.stop_gradient(value) + (surrogate - tf.stop_gradient(surrogate))
 
 
-def trainable_type(kind: str, on_chip: bool, phase: str, smoothing: float, lif: dict):
+def trainable_type(kind: str, on_chip: bool, phase: str, smoothing: float, lif: dict) -> Any:
     """The neuron type of a phase that trains.
 
     Parameters

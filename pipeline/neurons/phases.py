@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import nengo
 from cotrain.hardware.builder.door import import_nengo_loihi
@@ -30,7 +31,7 @@ class LayerNeurons:
     rest: float  # current at activation 0
 
 
-def neurons_for(settings, phase: str) -> LayerNeurons:
+def neurons_for(settings: Any, phase: str) -> LayerNeurons:
     """The neurons of a phase.
 
     Parameters

@@ -11,12 +11,17 @@ adds: r = J / (1 + J dt / 2).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import nengo
 import numpy as np
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.pipeline.compat import import_tensorflow
 from cotrain.pipeline.neurons.kernel_parts import HALF, ONE, TINY, ZERO, rate_kernel, step_kernel
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
+    from cotrain.pipeline.neurons.nengo_types import NeuronModel
 
 tf = import_tensorflow()
 loihi = import_nengo_loihi("neurons")
@@ -29,7 +34,7 @@ PER_SPIKING_NEURON: dict[str, tuple] = {}
 # Equations of tensors
 
 
-def step(model, current, voltage):
+def step(model: NeuronModel, current: Tensor, voltage: Tensor) -> tuple[Tensor, ...]:
     """One time step: (number of spikes, voltage)."""
     dt = tf.constant(model.dt_s, current.dtype)
     if model.on_chip:
@@ -42,12 +47,12 @@ def step(model, current, voltage):
     return n_spikes, voltage - n_spikes
 
 
-def chip_period(model, current):
+def chip_period(model: NeuronModel, current: Tensor) -> tuple[Tensor, Tensor]:
     """(interval between spikes in s before it is rounded up, what has to be above 0 for a spike)."""
     return 1 / tf.maximum(current, tf.constant(1e-15, current.dtype)), current
 
 
-def smooth_rate(model, current, half_step):
+def smooth_rate(model: NeuronModel, current: Tensor, half_step: float) -> Tensor:
     """Hz, with `half_step` added to the period."""
     rectified = tf.nn.relu(current)
     return rectified / (1 + half_step * rectified)
@@ -125,14 +130,14 @@ class HybridRectified(nengo.SpikingRectifiedLinear):
     """`nengo.SpikingRectifiedLinear` whose gradient in NengoDL is that of `nengo.RectifiedLinear`."""
 
 
-class HybridLoihiRectified(loihi.LoihiSpikingRectifiedLinear):
+class HybridLoihiRectified(loihi.LoihiSpikingRectifiedLinear):  # type: ignore[name-defined]
     """nengo-loihi's `LoihiSpikingRectifiedLinear` with the gradient of a smooth curve near the chip's."""
 
 
 class LoihiRectifiedRate(nengo.RectifiedLinear):
     """The rates of `LoihiSpikingRectifiedLinear`, with the gradient of a smooth curve near them."""
 
-    def step(self, dt, J, output):
+    def step(self, dt: float, J: np.ndarray, output: np.ndarray) -> None:
         output[...] = loihi.loihi_spikingrectifiedlinear_rates(
             self, J[np.newaxis], np.ones_like(J), np.zeros_like(J), dt
         )
@@ -147,6 +152,6 @@ TYPES = {  # (on the chip, phase)
 CHIP_TYPE = loihi.LoihiSpikingRectifiedLinear
 
 
-def arguments(neuron_class, smoothing: float, lif: dict) -> dict:
+def arguments(neuron_class: type, smoothing: float, lif: dict) -> dict:
     """What a type of `TYPES` is made with."""
     return {"amplitude": lif["amplitude"]}

@@ -7,6 +7,8 @@ place. `forceinline` and no `fastmath`: the reductions rely on the order of thei
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -20,13 +22,13 @@ _ZERO, _HALF, _ONE = _F(0), _F(0.5), _F(1)
 
 
 @intrinsic
-def bits(typing, x):
+def bits(typing: Any, x: Any) -> Any:
     """A float32 as its 32 bits."""
     return types.uint32(types.float32), lambda context, builder, sig, args: builder.bitcast(args[0], ir.IntType(32))
 
 
 @intrinsic
-def from_bits(typing, x):
+def from_bits(typing: Any, x: Any) -> Any:
     return types.float32(types.uint32), lambda context, builder, sig, args: builder.bitcast(args[0], ir.FloatType())
 
 
@@ -50,14 +52,14 @@ def _power_of_2(n):
 
 
 @njit(forceinline=True, error_model="numpy")
-def exp(x):
+def exp(x: Any) -> Any:
     """e to the x; x is brought into -87.3 to 88."""
     n, r, p = _reduced(min(max(x, LOWEST), HIGHEST))
     return (_ONE + (r + p)) * _power_of_2(n)
 
 
 @njit(forceinline=True, error_model="numpy")
-def expm1(x):
+def expm1(x: Any) -> Any:
     """exp(x) - 1, to full precision where x is small."""
     n, r, p = _reduced(min(max(x, LOWEST), HIGHEST))
     power = _power_of_2(n)
@@ -65,7 +67,7 @@ def expm1(x):
 
 
 @njit(forceinline=True, error_model="numpy")
-def log1p(y):
+def log1p(y: Any) -> Any:
     """log(1 + y) of a y >= 0, to full precision where y is small."""
     small = y < SQRT_2 - _ONE  # then 1 + y need not be formed
     raw = bits(_ONE + y)

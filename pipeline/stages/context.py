@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cotrain.hardware.files import file_sha256
 from cotrain.pipeline.experiment import Experiment, all_settings
@@ -14,6 +14,9 @@ from cotrain.pipeline.runs.folder import RunFolder
 from cotrain.pipeline.runs.parameters import ParameterSet
 from cotrain.pipeline.runs.request import Request
 from cotrain.pipeline.stages.table import Stage
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.datasets.base import Dataset
 
 ALSO = (artifacts.BOARD, artifacts.SEEDS, artifacts.EXPLORED)
 
@@ -74,7 +77,7 @@ class Context:
             self.outputs.append(name)
 
     @cached_property
-    def dataset(self):
+    def dataset(self) -> Dataset:
         """The experiment's data set (pipeline.datasets.Dataset), split."""
         from cotrain.pipeline import datasets
 

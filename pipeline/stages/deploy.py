@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cotrain.pipeline.datasets import describe
 from cotrain.pipeline.evaluation.evaluate import RowStates, evaluate
 from cotrain.pipeline.evaluation.models import raster
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.tasks import network_for, task_of
 
+if TYPE_CHECKING:
+    from cotrain.pipeline.stages.context import Context
 
-def run(context) -> None:
+
+def run(context: Context) -> None:
     """Write metrics.json, predictions.npz, rates.npz, trajectory.json and raster.npz."""
     experiment, dataset = context.experiment.deployed(), context.dataset
     note = context.experiment.steps_note()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cotrain.pipeline import training
 from cotrain.pipeline.runs import artifacts
 
+if TYPE_CHECKING:
+    from cotrain.pipeline.stages.context import Context
 
-def run(context) -> None:
+
+def run(context: Context) -> None:
     """Write params.npz and history.json."""
     key = artifacts.json_digest(context.key())
     params = context.read_npz("train", artifacts.PARAMS)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from cotrain.hardware.errors import MisfitError
 from cotrain.pipeline.evaluation.models import flat, placed_network
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.tasks import network_for
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.stages.context import Context
 
 MODELS = {"converted": "ann", "hybrid": "hybrid"}  # model: its parameters
 
@@ -14,7 +19,7 @@ MODELS = {"converted": "ann", "hybrid": "hybrid"}  # model: its parameters
 SAMPLES = 8  # training images that are emulated for the spikes that have to enter the chip
 
 
-def run(context) -> None:
+def run(context: Context) -> None:
     """Write program-<model>.npz, placement.json (of the hybrid) and quantization.json.
 
     Raises

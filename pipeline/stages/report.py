@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cotrain.pipeline import report
 from cotrain.pipeline.runs import artifacts
 
+if TYPE_CHECKING:
+    from cotrain.pipeline.stages.context import Context
 
-def run(context) -> None:
+
+def run(context: Context) -> None:
     """Write the report of one experiment.
 
     Raises

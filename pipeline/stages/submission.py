@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from cotrain.pipeline import __version__
 from cotrain.pipeline.evaluation.models import placed_network
@@ -9,8 +11,11 @@ from cotrain.pipeline.networks import rebuild
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.tasks import network_for
 
+if TYPE_CHECKING:
+    from cotrain.pipeline.stages.context import Context
 
-def run(context) -> None:
+
+def run(context: Context) -> None:
     """Write ``submission/<experiment>-<digest>.tar.gz`` beside the run folders, and submission.json.
 
     Raises

@@ -25,7 +25,7 @@ OTHER_OBJECTIVES = ("cores", "energy_j", "time_s", "seconds")
 TRIALS_MOST = 100_000
 GRID_MOST = 10_000  # points that nobody has to ask for
 FILE_BYTES = 10**6
-KEYS = {  # key: type, default, least
+KEYS: dict[str, tuple[Any, Any, Any]] = {  # key: type, default, least
     "base": (str, None, None),
     "trials": (int, 0, 1),
     "seed": (int, 0, 0),

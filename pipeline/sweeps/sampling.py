@@ -15,7 +15,7 @@ COMPLETE, PRUNED, FAILED, MISFIT = STATES = ("complete", "pruned", "failed", "mi
 ASKED_AGAIN = 10  # times, for values that no trial has had
 
 
-def import_optuna():
+def import_optuna() -> Any:
     """Optuna, quiet.
 
     Raises
@@ -64,7 +64,7 @@ def choose(plan: Plan, numbers: range, table: dict[int, dict[str, Any]]) -> dict
     return chosen
 
 
-def study_of(plan: Plan, trials: list[dict[str, Any]], seed: int = 0, storage=None):
+def study_of(plan: Plan, trials: list[dict[str, Any]], seed: int = 0, storage: Any = None) -> Any:
     """An Optuna study that holds `trials`."""
     optuna = import_optuna()
     study = optuna.create_study(

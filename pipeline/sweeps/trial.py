@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cotrain.hardware import files
 from cotrain.hardware.errors import CotrainError, MisfitError
@@ -20,6 +20,9 @@ from cotrain.pipeline import experiment as experiments
 from cotrain.pipeline.evaluation.rows import ROWS
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.sweeps.sampling import COMPLETE, FAILED, MISFIT, PRUNED
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.networks.spec import NetworkSpec
 
 SCHEMA = 1
 
@@ -171,7 +174,7 @@ class _Trial:
 
 
 def cost_of(
-    experiment: experiments.Experiment, spec, row: dict[str, Any], placement: dict[str, Any]
+    experiment: experiments.Experiment, spec: NetworkSpec, row: dict[str, Any], placement: dict[str, Any]
 ) -> dict[str, float]:
     """Estimated energy and time of an inference whose input is streamed; see `hardware.estimate`."""
     from cotrain import hardware

@@ -32,7 +32,7 @@ class Pool:
 class DaskPool(Pool):
     """The same on Dask's workers, which stay warm."""
 
-    def __init__(self, client):
+    def __init__(self, client: Any):
         self.client = client
 
     def map(self, function: Callable[[dict], Any], tasks: list[dict]) -> Iterator[Result]:

@@ -18,6 +18,7 @@ from cotrain.pipeline.tasks.masks import Masks
 if TYPE_CHECKING:
     from cotrain.pipeline.datasets import Dataset
     from cotrain.pipeline.networks import NetworkSpec
+    from cotrain.pipeline.sections import NetworkSettings
 
 __all__ = ["LOSSES", "TASKS", "Task", "metric_name", "network_for", "task_of"]
 
@@ -38,7 +39,7 @@ def task_of(name: str) -> Task:
     return TASKS[name]
 
 
-def network_for(settings, dataset: Dataset) -> NetworkSpec:
+def network_for(settings: NetworkSettings, dataset: Dataset) -> NetworkSpec:
     """The network of an experiment, with a readout for these data.
 
     Parameters

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.tasks.scaling import TargetScaler
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
+    from cotrain.pipeline.networks.spec import NetworkSpec
+    from cotrain.pipeline.sections import DataSettings, PhaseSettings
+    from cotrain.pipeline.training.backend import Job
 
 
 class Task(ABC):
@@ -44,7 +50,7 @@ class Task(ABC):
     def output_shape(self, dataset: Dataset) -> tuple[int, ...]:
         """Shape of a network's readout for these data: (size,), or (height, width, channels)."""
 
-    def check_network(self, spec, dataset: Dataset) -> None:
+    def check_network(self, spec: NetworkSpec, dataset: Dataset) -> None:
         """Raise InputError unless the network's readout is what the data need."""
         wanted, found = self.output_shape(dataset), tuple(spec.output_shape)
         if found != wanted:
@@ -84,7 +90,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def loss(self, job, prediction, target):
+    def loss(self, job: Job, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss of a batch.
 
         Parameters
@@ -102,13 +108,20 @@ class Task(ABC):
             Scalar.
         """
 
-    def distance(self, job, prediction, teacher):
+    def distance(self, job: Job, prediction: Tensor, teacher: Tensor) -> Tensor:
         """How far a batch's predictions are from those of another network, both as `loss` has them; a scalar."""
         from cotrain.pipeline.training import losses
 
         return losses.mean_absolute(prediction, teacher)
 
-    def augment(self, dataset: Dataset, images, targets, rng: np.random.Generator, settings):
+    def augment(
+        self,
+        dataset: Dataset,
+        images: np.ndarray,
+        targets: np.ndarray,
+        rng: np.random.Generator,
+        settings: PhaseSettings,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """A random view of each sample.
 
         Parameters
@@ -125,7 +138,7 @@ class Task(ABC):
             **self.views(settings),
         )  # fmt: skip
 
-    def views(self, settings) -> dict[str, Any]:
+    def views(self, settings: PhaseSettings) -> dict[str, Any]:
         """Arguments of the task's `datasets.augment` function."""
         drawn = {name: getattr(settings, f"view_{name}") for name in self.view_settings}
         return {name: value for name, value in drawn.items() if value >= 0}
@@ -159,7 +172,7 @@ class Task(ABC):
         """What else a row of metrics.json tells; JSON values."""
         return {}
 
-    def protocols(self, dataset: Dataset, settings) -> dict[str, Dataset]:
+    def protocols(self, dataset: Dataset, settings: DataSettings) -> dict[str, Dataset]:
         """Other views of the same samples on which every model is scored too, by name.
 
         Parameters
@@ -168,7 +181,7 @@ class Task(ABC):
         """
         return {}
 
-    def describe_protocol(self, name: str, settings) -> dict[str, Any]:
+    def describe_protocol(self, name: str, settings: DataSettings) -> dict[str, Any]:
         """What metrics.json says of a protocol beside its rows."""
         return {}
 
@@ -206,12 +219,12 @@ class JudgedShifted:
     learned to find the object can be worse than one which has learned nothing. On moved images it cannot.
     """
 
-    def protocols(self, dataset: Dataset, settings) -> dict[str, Dataset]:
+    def protocols(self, dataset: Dataset, settings: DataSettings) -> dict[str, Dataset]:
         from cotrain.pipeline.datasets.augment import shifted
 
         return {"shifted": shifted(dataset, settings.shift_fraction, settings.shift_seed)}
 
-    def describe_protocol(self, name: str, settings) -> dict[str, Any]:
+    def describe_protocol(self, name: str, settings: DataSettings) -> dict[str, Any]:
         return {"shift_fraction": settings.shift_fraction, "shift_seed": settings.shift_seed}
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.metrics import box_iou, group_means
 from cotrain.pipeline.tasks.base import JudgedShifted, Task
 from cotrain.pipeline.tasks.scaling import TargetScaler
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
+    from cotrain.pipeline.training.backend import Job
 
 MAE_WEIGHT = 0.3  # in "giou-mae": it pulls where the boxes do not meet yet
 LEAST_DEVIATION = 1e-3  # a coordinate that never changes is not blown up
@@ -35,7 +42,7 @@ class Boxes(JudgedShifted, Task):
         deviation = np.maximum(np.sqrt(targets.var(axis=0) + view_shift**2 / 3), LEAST_DEVIATION)
         return TargetScaler(targets.mean(axis=0).astype(np.float32), deviation.astype(np.float32))
 
-    def loss(self, job, prediction, target):
+    def loss(self, job: Job, prediction: Tensor, target: Tensor) -> Tensor:
         """Of standardised coordinates; "giou" of fractions of the image."""
         from cotrain.pipeline.training import losses
 
@@ -45,7 +52,9 @@ class Boxes(JudgedShifted, Task):
         of = {"mse": losses.mean_square, "mae": losses.mean_absolute, "huber": losses.huber}
         return of[job.loss](prediction, target)
 
-    def scores(self, predicted, true, groups, class_names=()) -> np.ndarray:
+    def scores(
+        self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: Sequence[str] = ()
+    ) -> np.ndarray:
         """Mean IoU of each image."""
         return group_means(box_iou(predicted, true), groups)
 

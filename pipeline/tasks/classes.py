@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.tasks.base import Task
 from cotrain.pipeline.tasks.scaling import TargetScaler
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
+    from cotrain.pipeline.training.backend import Job
 
 
 class Classes(Task):
@@ -34,7 +39,7 @@ class Classes(Task):
         """Places stay as they are."""
         return TargetScaler.identity()
 
-    def loss(self, job, prediction, target):
+    def loss(self, job: Job, prediction: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of the soft-max, against targets smoothed by ``label_smoothing``."""
         from cotrain.pipeline.training import losses
 
@@ -43,13 +48,15 @@ class Classes(Task):
         wanted = losses.one_hot(target[:, 0], n_classes) * (1 - smoothing) + smoothing / n_classes
         return losses.cross_entropy(prediction, wanted)
 
-    def distance(self, job, prediction, teacher):
+    def distance(self, job: Job, prediction: Tensor, teacher: Tensor) -> Tensor:
         """Cross-entropy of the two soft-maxes."""
         from cotrain.pipeline.training import losses
 
         return losses.cross_entropy(prediction, losses.softmax(teacher))
 
-    def scores(self, predicted, true, groups, class_names=()) -> np.ndarray:
+    def scores(
+        self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: Sequence[str] = ()
+    ) -> np.ndarray:
         """Share of each image (or group of images) in the accuracy, so that their mean is the mean over the classes.
 
         An image that is right counts n / (n_classes n_k), with n samples of which n_k are of its class: 1 where all
@@ -60,13 +67,15 @@ class Classes(Task):
         names, member = np.unique(groups, return_inverse=True)
         return np.bincount(member, (predicted == true) * weight) * len(names) / len(true)
 
-    def per_class(self, predicted, true, groups, class_names) -> dict[str, float]:
+    def per_class(
+        self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: Sequence[str]
+    ) -> dict[str, float]:
         """The part of each class's images that is right; without classes that do not occur."""
         return {
             name: float((predicted[true == k] == k).mean()) for k, name in enumerate(class_names) if (true == k).any()
         }
 
-    def details(self, predicted, true, class_names) -> dict[str, Any]:
+    def details(self, predicted: np.ndarray, true: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
         """`fraction_right` of all images, and `confusion`: rows are true classes, columns predicted ones."""
         n = len(class_names)
         confusion = np.bincount(true * n + predicted, minlength=n * n).reshape(n, n)
@@ -84,5 +93,5 @@ class Classes(Task):
             )
         return np.full(len(dataset), int(constant[0]))
 
-    def label(self, prediction, class_names) -> str:
+    def label(self, prediction: np.ndarray, class_names: Sequence[str]) -> str:
         return class_names[int(prediction)] if int(prediction) < len(class_names) else str(int(prediction))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.datasets.base import IGNORE, Dataset
 from cotrain.pipeline.metrics import dice
 from cotrain.pipeline.tasks.base import Task
 from cotrain.pipeline.tasks.scaling import TargetScaler
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
+    from cotrain.pipeline.training.backend import Job
 
 
 class Masks(Task):
@@ -46,7 +53,7 @@ class Masks(Task):
                 "set it to ce-dice"
             )
 
-    def loss(self, job, prediction, target):
+    def loss(self, job: Job, prediction: Tensor, target: Tensor) -> Tensor:
         """Half cross-entropy, half Dice; sigmoid of one class, soft-max of several."""
         from cotrain.pipeline.training import losses
 
@@ -63,7 +70,7 @@ class Masks(Task):
         of_classes = [losses.dice_loss(probability[..., k], wanted[..., k], known) for k in range(1, n_scores)]
         return 0.5 * entropy + 0.5 * sum(of_classes) / len(of_classes)
 
-    def distance(self, job, prediction, teacher):
+    def distance(self, job: Job, prediction: Tensor, teacher: Tensor) -> Tensor:
         """Mean over the pixels of the cross-entropy of the two sigmoids or soft-maxes."""
         from cotrain.pipeline.training import losses
 
@@ -73,11 +80,15 @@ class Masks(Task):
         scores, wanted = losses.split(prediction, n_scores), losses.split(teacher, n_scores)
         return losses.cross_entropy(scores, losses.softmax(wanted))
 
-    def scores(self, predicted, true, groups, class_names=()) -> np.ndarray:
+    def scores(
+        self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: Sequence[str] = ()
+    ) -> np.ndarray:
         """Mean Dice of the classes in each volume."""
         return np.mean([dice(*_of_class(predicted, true, k), groups) for k in _labels(class_names)], axis=0)
 
-    def per_class(self, predicted, true, groups, class_names) -> dict[str, float]:
+    def per_class(
+        self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: Sequence[str]
+    ) -> dict[str, float]:
         if len(class_names) < 2:
             return {}
         return {
@@ -117,7 +128,7 @@ class Masks(Task):
         return ((targets > 0) & (targets != IGNORE)).sum(axis=(1, 2))
 
 
-def _labels(class_names: tuple[str, ...]) -> range:
+def _labels(class_names: Sequence[str]) -> range:
     return range(1, max(len(class_names), 1) + 1)
 
 

@@ -7,7 +7,7 @@ what is saved gives targets as they are, boxes in fractions of the image.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class TargetScaler:
         """Targets (n, ...) as (n, size)."""
         return (targets.reshape(len(targets), -1) - self.mean) / self.deviation
 
-    def restore(self, targets):
+    def restore(self, targets: Any) -> Any:
         """The inverse of `standardise`, for arrays and tensors."""
         return targets * self.deviation + self.mean
 

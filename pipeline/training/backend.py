@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from cotrain.hardware.errors import InputError
@@ -68,7 +68,7 @@ class Job:
         """The same network and neurons as rates, in the same precision."""
         return replace(self, settings=TrainSettings(precision=self.settings.precision))
 
-    def with_settings(self, **changes) -> Job:
+    def with_settings(self, **changes: Any) -> Job:
         """The same job with other settings of its phase."""
         return replace(self, settings=replace(self.settings, **changes))
 

@@ -211,8 +211,8 @@ def _entry(
     spec: NetworkSpec | None = None,
 ) -> dict[str, Any]:
     """What history.json says of an epoch; epoch 0 is the state before training."""
-    entry = {"epoch": epoch, "loss": None, "metric": value, "mean_rate_hz": None}
-    if results:
+    entry: dict[str, Any] = {"epoch": epoch, "loss": None, "metric": value, "mean_rate_hz": None}
+    if results and spec:
         rates = np.mean([r.rates_hz for r in results], axis=0, dtype=np.float64)
         entry["loss"] = float(np.mean([r.loss for r in results]))
         entry["mean_rate_hz"] = float(np.average(rates, weights=[layer.n_neurons for layer in spec.layers]))

@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from cotrain.pipeline.compat import import_tensorflow
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
+    from cotrain.pipeline.training.backend import Job
 
 tf = import_tensorflow()
 
 sigmoid, softmax, ones_like = tf.sigmoid, tf.nn.softmax, tf.ones_like
 
 
-def mean_square(prediction, target):
+def mean_square(prediction: Tensor, target: Tensor) -> Tensor:
     return tf.reduce_mean((prediction - target) ** 2)
 
 
-def mean_absolute(prediction, target):
+def mean_absolute(prediction: Tensor, target: Tensor) -> Tensor:
     return tf.reduce_mean(tf.abs(prediction - target))
 
 
-def huber(prediction, target):
+def huber(prediction: Tensor, target: Tensor) -> Tensor:
     """Quadratic up to one standard deviation."""
     size = tf.abs(prediction - target)
     return tf.reduce_mean(tf.where(size < 1, 0.5 * size**2, size - 0.5))
 
 
-def one_hot(labels, n_classes: int):
+def one_hot(labels: Tensor, n_classes: int) -> Tensor:
     """(..., n_classes) float32; 0 throughout where a label is none of them."""
     return tf.one_hot(tf.cast(labels, tf.int32), n_classes)
 
 
-def split(prediction, n_scores: int):
+def split(prediction: Tensor, n_scores: int) -> Tensor:
     """Predictions (n_samples, n_pixels * n_scores) as (n_samples, n_pixels, n_scores)."""
     return tf.reshape(prediction, (prediction.shape[0], -1, n_scores))
 
 
-def differs(target, label: float):
+def differs(target: Tensor, label: float) -> Tensor:
     """1 where a target is not `label`, else 0; float32."""
     return tf.cast(tf.not_equal(target, label), tf.float32)
 
 
-def binary_cross_entropy(logits, target, known):
+def binary_cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Mean over the pixels where `known` is 1."""
     each = tf.nn.sigmoid_cross_entropy_with_logits(labels=target * known, logits=logits)
     return tf.reduce_sum(each * known) / tf.maximum(tf.reduce_sum(known), 1)
 
 
-def cross_entropy(scores, wanted, known=None):
+def cross_entropy(scores: Tensor, wanted: Tensor, known: Tensor | None = None) -> Tensor:
     """Mean of the soft-max's cross-entropy; `wanted` (..., n_classes) are probabilities, `known` (...) is 1 or 0."""
     each = tf.nn.softmax_cross_entropy_with_logits(labels=wanted, logits=scores)
     if known is None:
@@ -52,7 +59,7 @@ def cross_entropy(scores, wanted, known=None):
     return tf.reduce_sum(each * known) / tf.maximum(tf.reduce_sum(known), 1)
 
 
-def dice_loss(probability, target, known):
+def dice_loss(probability: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """1 - 2 sum(p t) / (sum(p) + sum(t)), summed over the whole batch where `known` is 1.
 
     Slices without the object have no Dice of their own; within a batch they count through sum(p).
@@ -62,7 +69,7 @@ def dice_loss(probability, target, known):
     return 1 - (overlap + 1) / (tf.reduce_sum(probability) + tf.reduce_sum(target) + 1)
 
 
-def giou_loss(prediction, target):
+def giou_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """1 - generalised IoU of boxes [y0, x0, y1, x1] (Rezatofighi et al. 2019, algorithm 1), mean over the batch."""
 
     def area(low, high):
@@ -77,7 +84,7 @@ def giou_loss(prediction, target):
     return tf.reduce_mean(1 - overlap / (union + 1e-9) + (hull - union) / (hull + 1e-9))
 
 
-def rate_penalty(rates, minimum, maximum):
+def rate_penalty(rates: Tensor, minimum: float, maximum: float) -> Tensor:
     """Mean squared distance of neurons' rates from the range [minimum, maximum]; a target is a range of no width.
 
     Parameters
@@ -89,7 +96,7 @@ def rate_penalty(rates, minimum, maximum):
     return tf.reduce_mean(outside**2)
 
 
-def activity_penalty(activity, job):
+def activity_penalty(activity: Sequence[Tensor], job: Job) -> Tensor:
     """The penalties of a job on rates: outside a range, layer by layer, and on the mean of all neurons.
 
     Parameters
@@ -108,7 +115,7 @@ def activity_penalty(activity, job):
     return penalty
 
 
-def penalty_of_sums(sums, sizes: list[int], job):
+def penalty_of_sums(sums: Tensor, sizes: list[int], job: Job) -> Tensor:
     """The same from sums over a layer's activity.
 
     Parameters

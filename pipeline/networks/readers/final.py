@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from cotrain.hardware.errors import UnsupportedError
 from cotrain.pipeline.networks.readers.linear import Value
@@ -19,7 +20,7 @@ class Final:
     label: str
 
 
-def plain(value, label: str) -> Value:
+def plain(value: Any, label: str) -> Value:
     """`value`, unless it has passed an activation that may only come last."""
     if isinstance(value, Final):
         raise UnsupportedError(

@@ -6,7 +6,7 @@ with a larger kernel whose further values are 0.
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import numpy as np
 from cotrain.pipeline.networks.arithmetic import same_border
@@ -16,7 +16,7 @@ from cotrain.pipeline.networks.spec import Input
 Extra = Tuple[int, int]  # zeros in front of and behind a kernel
 
 
-def as_input(term, on_host: bool) -> Optional[Tuple[Input, np.ndarray]]:
+def as_input(term: Any, on_host: bool) -> Optional[Tuple[Input, np.ndarray]]:
     """A layer's input and its kernel; None where no map of Nengo is the same.
 
     Parameters

@@ -7,7 +7,7 @@ Readers walk a model in order and call one method of `Lowering` for each of its 
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 import numpy as np
 from cotrain.hardware.errors import UnsupportedError
@@ -15,6 +15,9 @@ from cotrain.pipeline.networks.readers import linear
 from cotrain.pipeline.networks.readers.linear import Matrix, Value
 from cotrain.pipeline.networks.readers.neurons import AXONS, POOL_MOST, Neurons
 from cotrain.pipeline.networks.spec import IMAGE
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.networks.arithmetic import Border
 
 
 class Lowering(Neurons):
@@ -43,7 +46,15 @@ class Lowering(Neurons):
 
     # --- linear layers
 
-    def conv(self, value: Value, kernel, bias, stride, border, label: str) -> Value:
+    def conv(
+        self,
+        value: Value,
+        kernel: np.ndarray,
+        bias: Optional[np.ndarray],
+        stride: Tuple[int, int],
+        border: Border,
+        label: str,
+    ) -> Value:
         """A convolution; `kernel` (rows, columns, channels in, channels out), `border` zeros on each side."""
         height, width, _ = value.shape
         size = tuple(
@@ -68,7 +79,16 @@ class Lowering(Neurons):
             label,
         )
 
-    def transposed(self, value: Value, kernel, bias, stride, crop, size, label: str) -> Value:
+    def transposed(
+        self,
+        value: Value,
+        kernel: np.ndarray,
+        bias: Optional[np.ndarray],
+        stride: Tuple[int, int],
+        crop: Tuple[int, int],
+        size: Tuple[int, int],
+        label: str,
+    ) -> Value:
         """A transposed convolution: out[i stride + a - crop] += x[i] @ kernel[a], of height and width `size`."""
         kernel = np.asarray(kernel, np.float64)
         if stride == (1, 1):  # a convolution with the kernel turned round
@@ -88,7 +108,7 @@ class Lowering(Neurons):
             label,
         )
 
-    def dense(self, value: Value, weights, bias, label: str) -> Value:
+    def dense(self, value: Value, weights: np.ndarray, bias: Optional[np.ndarray], label: str) -> Value:
         """A dense layer of a vector; `weights` (n_in, n_out)."""
         weights = np.asarray(weights, np.float64)
         terms = [linear.then_dense(term, weights) for term in value.terms]
@@ -99,7 +119,15 @@ class Lowering(Neurons):
         bias = linear.compact(value.bias + offset)
         return dataclasses.replace(value, bias=bias, label=self._label(value, label))
 
-    def pool(self, value: Value, size, stride, border, label: str, count_border: bool = True) -> Value:
+    def pool(
+        self,
+        value: Value,
+        size: Tuple[int, int],
+        stride: Tuple[int, int],
+        border: Border,
+        label: str,
+        count_border: bool = True,
+    ) -> Value:
         """The mean over windows of `size`; whether zeros of the border count is `count_border`."""
         label, (height, width, n) = self._label(value, label), value.shape
         out = tuple((value.shape[i] + border[2 * i] + border[2 * i + 1] - size[i]) // stride[i] + 1 for i in (0, 1))
@@ -124,18 +152,18 @@ class Lowering(Neurons):
             return self.with_neurons(made)
         return made
 
-    def upsample(self, value: Value, factors, label: str) -> Value:
+    def upsample(self, value: Value, factors: Sequence[int], label: str) -> Value:
         """Each pixel becomes `factors` equal ones."""
         height, width, n = value.shape
         kernel = np.broadcast_to(np.eye(n), (*factors, n, n))
         size = (height * factors[0], width * factors[1])
         return self.transposed(value, kernel, None, tuple(factors), (0, 0), size, self._label(value, label))
 
-    def pad(self, value: Value, border, label: str) -> Value:
+    def pad(self, value: Value, border: Border, label: str) -> Value:
         """Zeros around the image; cut off where `border` is negative."""
         return self.conv(value, np.eye(value.shape[-1])[None, None], None, (1, 1), border, self._label(value, label))
 
-    def reorder(self, value: Value, shape, order, label: str) -> Value:
+    def reorder(self, value: Value, shape: Tuple[int, ...], order: np.ndarray, label: str) -> Value:
         """The same values in shape `shape`: value i (C order) is value `order[i]` of before."""
         spread = any(np.prod(term.shape) > max(AXONS, np.prod(value.shape)) for term in value.terms)
         terms = [None] if spread and not self.tail else [linear.then_order(term, order) for term in value.terms]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 import numpy as np
 from cotrain.hardware.errors import CorruptError, InputError, UnsupportedError
@@ -13,6 +13,9 @@ from cotrain.pipeline.networks.readers.final import plain
 from cotrain.pipeline.networks.readers.graph import Lowering
 from cotrain.pipeline.networks.readers.keras_call import Call, snake
 from cotrain.pipeline.networks.readers.keras_layers import LAYERS
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.networks.readers.linear import Value
 
 MODELS = ("Functional", "Model", "Sequential")
 DEPTH = 20  # models within models
@@ -39,7 +42,7 @@ class KerasModel:
                 return KerasModel.input_shape_of(self, config)
         return ()
 
-    def input_shape_of(self, config) -> Tuple[int, ...]:
+    def input_shape_of(self, config: Any) -> Tuple[int, ...]:
         """The same of a model within it."""
         for inner in self._layers(config):
             shape = _batch_shape(inner["config"])
@@ -47,7 +50,7 @@ class KerasModel:
                 return tuple(shape[1:])
         return ()
 
-    def walk(self, lowering: Lowering, value, rectifiers: int = -1):
+    def walk(self, lowering: Lowering, value: Value, rectifiers: int = -1) -> Tuple[Value, int]:
         """Call `lowering` for each layer; returns the output and the number of rectifiers that were met."""
         walker = _Walker(self, lowering, rectifiers)
         return walker.model(self.config, [value], (), 0), walker.rectified

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, Callable, Dict, List
 
 import numpy as np
 from cotrain.hardware.errors import CorruptError, UnsupportedError
 from cotrain.pipeline.networks.readers.archive import AGAIN
 from cotrain.pipeline.networks.readers.graph import Lowering
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.networks.readers.linear import Value
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Call:
         if self.config.get("data_format") not in (None, "channels_last"):
             raise self.refuse("its channels come first", "build the model with data_format channels_last")
 
-    def weight(self, *kinds, shapes) -> List[np.ndarray]:
+    def weight(self, *kinds: str, shapes: Any) -> List[np.ndarray]:
         """The layer's weights, of exactly these shapes."""
         arrays = self.weights(*((kind,) if isinstance(kind, str) else kind for kind in kinds))
         for array, kind, shape in zip(arrays, kinds, shapes):
@@ -44,7 +47,7 @@ class Call:
                 )
         return arrays
 
-    def spatial(self, value) -> None:
+    def spatial(self, value: Value) -> None:
         """Raise unless the input is an image."""
         if len(value.shape) != 3:
             raise self.refuse(f"its input has shape {value.shape}", "height, width and channels are expected")

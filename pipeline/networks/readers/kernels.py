@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, Tuple
+
 import numpy as np
 from cotrain.hardware.errors import UnsupportedError
 
 MAX_POOL_TAKEN = "max-pooling taken as average-pooling: fine-tune to repair what it costs"
 
 
-def grouped(kernel: np.ndarray, groups: int, lowering, label: str) -> np.ndarray:
+def grouped(kernel: np.ndarray, groups: int, lowering: Any, label: str) -> np.ndarray:
     """(rows, columns, channels / groups, filters) as a kernel of all channels; what no group has is 0."""
     if groups == 1:
         return kernel
@@ -20,7 +22,7 @@ def grouped(kernel: np.ndarray, groups: int, lowering, label: str) -> np.ndarray
     return full
 
 
-def dilated(kernel: np.ndarray, dilation, lowering, label: str) -> np.ndarray:
+def dilated(kernel: np.ndarray, dilation: Tuple[int, int], lowering: Any, label: str) -> np.ndarray:
     """A kernel with zeros between its values."""
     if tuple(dilation) == (1, 1):
         return kernel

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from cotrain.pipeline.networks.arithmetic import Border, convolve, convolve_transposed
@@ -94,7 +94,7 @@ def identity(source: str, shape: Tuple[int, ...], nonnegative: bool = False) -> 
     return Value(shape, (term,), np.zeros(shape[-1]), source, nonnegative)
 
 
-def then_conv(term, kernel: np.ndarray, stride: Tuple[int, int], border: Border, size: Tuple[int, int]):
+def then_conv(term: Any, kernel: np.ndarray, stride: Tuple[int, int], border: Border, size: Tuple[int, int]) -> Any:
     """The map `term`, then a convolution to height and width `size`; None where that is no single map."""
     if isinstance(term, Matrix):
         single = kernel.shape[:2] == (1, 1) and size == (1, 1) and stride == (1, 1) and not any(border)
@@ -152,14 +152,16 @@ def _transposed_then_conv(term, kernel, stride, border, size):
     return TransposedConv(term.source, term.shape, new, term.stride, crop, size)
 
 
-def then_transposed(term, kernel: np.ndarray, stride, crop, size):
+def then_transposed(
+    term: Any, kernel: np.ndarray, stride: Tuple[int, int], crop: Tuple[int, int], size: Tuple[int, int]
+) -> Any:
     """The map `term`, then a transposed convolution; None where that is no single map."""
     if isinstance(term, Conv) and term.plain:
         return TransposedConv(term.source, term.shape, term.kernel[0, 0] @ kernel, stride, crop, size)
     return None
 
 
-def then_scale(term, factor: np.ndarray, shape: Tuple[int, ...]):
+def then_scale(term: Any, factor: np.ndarray, shape: Tuple[int, ...]) -> Any:
     """The map `term`, then a factor for each channel."""
     if isinstance(term, Matrix):
         every = np.tile(factor, int(np.prod(shape)) // len(factor))
@@ -167,7 +169,14 @@ def then_scale(term, factor: np.ndarray, shape: Tuple[int, ...]):
     return dataclasses.replace(term, kernel=term.kernel * factor)
 
 
-def then_pooled(term, shape: Tuple[int, int, int], size, stride, border, out: Tuple[int, int]):
+def then_pooled(
+    term: Any,
+    shape: Tuple[int, int, int],
+    size: Tuple[int, int],
+    stride: Tuple[int, int],
+    border: Border,
+    out: Tuple[int, int],
+) -> Any:
     """The map `term`, then the mean over the pixels of each window that lie inside; None where that is too large."""
     matrix = as_matrix(term)
     if matrix is None:
@@ -189,7 +198,7 @@ def _window(n_in: int, size: int, stride: int, before: int, n_out: int):
     return _sparse().csr_matrix(weights)
 
 
-def then_channels(term, first: int, n_all: int, shape: Tuple[int, ...]):
+def then_channels(term: Any, first: int, n_all: int, shape: Tuple[int, ...]) -> Any:
     """The map `term` as channels `first`, ... of `n_all`; the others stay 0."""
     n = shape[-1]
     into = np.zeros((n, n_all))
@@ -203,7 +212,7 @@ def then_channels(term, first: int, n_all: int, shape: Tuple[int, ...]):
     return dataclasses.replace(term, kernel=term.kernel @ into)
 
 
-def then_order(term, order: np.ndarray):
+def then_order(term: Any, order: np.ndarray) -> Any:
     """The map `term` to a vector, of which value i was `order[i]`; None where its matrix would be too large."""
     matrix = as_matrix(term)
     if matrix is None:
@@ -213,14 +222,14 @@ def then_order(term, order: np.ndarray):
     return dataclasses.replace(matrix, matrix=matrix.matrix[:, order], eye=False)
 
 
-def then_dense(term: Matrix, weights: np.ndarray):
+def then_dense(term: Matrix, weights: np.ndarray) -> Matrix:
     """The map `term`, then a dense layer's weights (n_in, n_out)."""
     if term.eye:
         return dataclasses.replace(term, matrix=weights, eye=False)
     return dataclasses.replace(term, matrix=_product(term.matrix, weights), eye=False)
 
 
-def as_matrix(term, most: int = 4_000_000) -> Optional[Matrix]:
+def as_matrix(term: Any, most: int = 4_000_000) -> Optional[Matrix]:
     """The map as a sparse matrix; None where it would have more than `most` entries."""
     if isinstance(term, Matrix):
         return term
@@ -263,7 +272,7 @@ def _pairs(term, a: int, b: int, numbers_in, numbers_out):
     return (of_large, of_small) if isinstance(term, Conv) else (of_small, of_large)
 
 
-def merged(terms) -> List[Any]:
+def merged(terms: Sequence[Any]) -> List[Any]:
     """Terms of one source and one geometry as a single one."""
     found = {}
     for term in terms:
@@ -282,7 +291,9 @@ def merged(terms) -> List[Any]:
     return list(found.values())
 
 
-def bias_after(bias: np.ndarray, shape: Tuple[int, ...], n_out: int, run) -> np.ndarray:
+def bias_after(
+    bias: np.ndarray, shape: Tuple[int, ...], n_out: int, run: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """A value's bias after a linear map `run` of (1, *shape): one per channel where all pixels agree."""
     if not np.any(bias):
         return np.zeros(n_out)
@@ -297,12 +308,14 @@ def compact(bias: np.ndarray) -> np.ndarray:
     return first.copy() if np.allclose(bias, first, rtol=1e-12, atol=1e-15) else bias
 
 
-def run_conv(kernel, stride, border):
+def run_conv(kernel: np.ndarray, stride: Tuple[int, int], border: Border) -> Callable[[np.ndarray], np.ndarray]:
     """The convolution as a function of an array."""
     return lambda x: convolve(x, kernel, stride, border)
 
 
-def run_transposed(kernel, stride, crop, size):
+def run_transposed(
+    kernel: np.ndarray, stride: Tuple[int, int], crop: Tuple[int, int], size: Tuple[int, int]
+) -> Callable[[np.ndarray], np.ndarray]:
     """The transposed convolution as a function of an array."""
     return lambda x: convolve_transposed(x, kernel, stride, crop, size)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from cotrain.hardware.chip.limits import LOIHI1
@@ -105,7 +105,7 @@ class Neurons:
 
     # --- joining and scaling, which neurons need too
 
-    def scale(self, value: Value, factor, offset, label: str) -> Value:
+    def scale(self, value: Value, factor: Any, offset: Any, label: str) -> Value:
         """factor * x + offset, both for each channel (or one for all); batch normalisation is this."""
         n = value.shape[-1]
         factor = np.broadcast_to(np.asarray(factor, np.float64), (n,))
@@ -270,5 +270,5 @@ class Neurons:
         return Conv(self._relays[key], (*size, n), term.kernel[::-1, ::-1], (1, 1), tuple(border))
 
 
-def count(shape) -> int:
+def count(shape: Sequence[int]) -> int:
     return int(np.prod(shape))

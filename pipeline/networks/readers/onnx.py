@@ -109,7 +109,7 @@ class OnnxModel:
         own, last = self._own_input()
         return own if len(own) != 3 or last else (own[1], own[2], own[0])
 
-    def walk(self, lowering: Lowering, value: Value, rectifiers: int = -1):
+    def walk(self, lowering: Lowering, value: Value, rectifiers: int = -1) -> Tuple[Value, int]:
         """Call `lowering` for each node; returns the output and the number of rectifiers that were met."""
         from cotrain.pipeline.networks.readers.onnx_call import Call
 
@@ -145,7 +145,7 @@ class OnnxModel:
         self._last = out
         return out.value, rectified
 
-    def output_order(self, _) -> Optional[np.ndarray]:
+    def output_order(self, _: Any) -> Optional[np.ndarray]:
         """For each value of the model's flattened output, which of the network's it is."""
         return self._last.numbers().ravel() if self._last.first else None
 

@@ -28,7 +28,7 @@ class Call:
         """The error that names the node."""
         return UnsupportedError(f"node {self.label} ({self.node.op_type}): {what}; {instead}")
 
-    def constant(self, i: int, default=None) -> Optional[np.ndarray]:
+    def constant(self, i: int, default: Optional[np.ndarray] = None) -> Optional[np.ndarray]:
         """Input `i`, which has to be a constant."""
         if len(self.node.input) <= i or not self.node.input[i]:
             return default

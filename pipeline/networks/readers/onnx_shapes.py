@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import List, Tuple
 
 import numpy as np
 from cotrain.pipeline.networks.readers.onnx import Tensor
 from cotrain.pipeline.networks.readers.onnx_call import Call
 
 
-def in_order(call: Call, tensor: Tensor, shape: Tuple[int, ...]):
+def in_order(call: Call, tensor: Tensor, shape: Tuple[int, ...]) -> Tensor:
     """The tensor's values, in the model's order, as `shape` (a vector, or channels first)."""
     numbers = tensor.numbers().ravel()
     if len(shape) == 1:
@@ -19,7 +19,7 @@ def in_order(call: Call, tensor: Tensor, shape: Tuple[int, ...]):
     return Tensor(call.lowering.reorder(tensor.value, (height, width, channels), order.ravel(), call.label), True)
 
 
-def flatten(call: Call, inputs):
+def flatten(call: Call, inputs: List[Tensor]) -> Tensor:
     """ONNX's Flatten."""
     (tensor,) = inputs
     if call.attributes.get("axis", 1) not in (1, -len(tensor.shape)):
@@ -27,7 +27,7 @@ def flatten(call: Call, inputs):
     return in_order(call, tensor, (int(np.prod(tensor.shape)),))
 
 
-def reshape(call: Call, inputs):
+def reshape(call: Call, inputs: List[Tensor]) -> Tensor:
     """ONNX's Reshape."""
     tensor, wanted = inputs[0], call.constant(1)
     wanted = call.attributes.get("shape") if wanted is None else wanted
@@ -46,7 +46,7 @@ def reshape(call: Call, inputs):
     return in_order(call, tensor, tuple(inner))
 
 
-def squeeze(call: Call, inputs):
+def squeeze(call: Call, inputs: List[Tensor]) -> Tensor:
     """ONNX's Squeeze."""
     tensor = inputs[0]
     axes = call.constant(1, call.attributes.get("axes"))
@@ -58,7 +58,7 @@ def squeeze(call: Call, inputs):
     return in_order(call, tensor, left)
 
 
-def unsqueeze(call: Call, inputs):
+def unsqueeze(call: Call, inputs: List[Tensor]) -> Tensor:
     """ONNX's Unsqueeze."""
     tensor = inputs[0]
     axes = sorted(int(a) for a in np.ravel(call.constant(1, call.attributes.get("axes"))))
@@ -67,7 +67,7 @@ def unsqueeze(call: Call, inputs):
     return in_order(call, tensor, (*tensor.shape, 1, 1))
 
 
-def transpose(call: Call, inputs):
+def transpose(call: Call, inputs: List[Tensor]) -> Tensor:
     """ONNX's Transpose."""
     (tensor,) = inputs
     axes = call.attributes.get("perm", list(range(len(tensor.shape) + 1))[::-1])
@@ -84,7 +84,7 @@ def transpose(call: Call, inputs):
     return Tensor(call.lowering.reorder(tensor.value, order.shape, order.ravel(), call.label), tensor.first)
 
 
-def pad(call: Call, inputs):
+def pad(call: Call, inputs: List[Tensor]) -> Tensor:
     """ONNX's Pad."""
     tensor = inputs[0]
     pads = call.constant(1, call.attributes.get("pads"))
@@ -100,7 +100,7 @@ def pad(call: Call, inputs):
     return Tensor(call.lowering.pad(tensor.value, border, call.label), tensor.first)
 
 
-def resize(call: Call, inputs):
+def resize(call: Call, inputs: List[Tensor]) -> Tensor:
     """ONNX's Resize."""
     tensor, old = inputs[0], call.node.op_type == "Upsample" or call.opset < 11
     scales, sizes = call.constant(1 if old else 2), None if old else call.constant(3)

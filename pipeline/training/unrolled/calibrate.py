@@ -9,6 +9,8 @@ scaled and its bias shifted until mean and slope of its spikes are those of the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from cotrain.pipeline.networks import IMAGE, Params
 from cotrain.pipeline.networks.forward import in_batches
@@ -55,7 +57,7 @@ def calibrated(job: Job, params: Params, images: np.ndarray, most: int = 64) -> 
         tensors = {edge.param: tf.constant(found[edge.param]) for edge in layer.edges()}
         currents = tf.reshape(incoming(layer, flat, tensors, tf.float32), (n_steps, -1, *layer.output_shape))
         gain, bias = np.ones(layer.units, np.float32), found[f"{layer.name}.bias"].astype(np.float32)
-        best = None
+        best: Any = None
         for _ in range(ROUNDS + 1):
             outputs, both = layerwise.spikes(model, c, currents * gain, tf.constant(bias), job.n_steps, weights)
             error, factor, shift = _differences(wanted[layer.name], both[1].numpy())

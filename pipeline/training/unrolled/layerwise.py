@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 from cotrain.pipeline.compat import import_tensorflow
@@ -18,6 +19,9 @@ from cotrain.pipeline.neurons.nengo_types import NeuronModel
 from cotrain.pipeline.neurons.phases import LayerNeurons
 from cotrain.pipeline.training.unrolled import rates as rate_kernels
 from cotrain.pipeline.training.unrolled import spikes as kernels
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
 
 tf = import_tensorflow()
 
@@ -41,7 +45,9 @@ def constants(model: NeuronModel, neurons: LayerNeurons, synapse_s: float) -> ke
     return kernels.Constants(*(np.float32(v) for v in values))
 
 
-def rates(model: NeuronModel, c: kernels.Constants, x, low: float = 0.0, high: float = 0.0):
+def rates(
+    model: NeuronModel, c: kernels.Constants, x: Tensor, low: float = 0.0, high: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Activations of neurons with constant input.
 
     Parameters
@@ -58,19 +64,19 @@ def rates(model: NeuronModel, c: kernels.Constants, x, low: float = 0.0, high: f
     sums : tf.Tensor
         (2,) float32: the sum of all outputs, and of their squared distances from the range; with gradients.
     """
-    key = model.kind, model.on_chip, model.smoothing > 0
+    key = model.kind, model.on_chip, bool(model.smoothing > 0)
     forward, backward = _rate_forward(*key), _rate_backward(*key)
-    low, high = np.float32(low), np.float32(high)
+    bounds = np.float32(low), np.float32(high)
 
     @tf.custom_gradient
     def run(x):
         def numpy_forward(x):
             outputs = _empty(x.shape, x.dtype)
-            return outputs, forward(x.reshape(-1), c, low, high, outputs.reshape(-1))
+            return outputs, forward(x.reshape(-1), c, *bounds, outputs.reshape(-1))
 
         def numpy_backward(d_outputs, d_sums, x, outputs):
             d_x = _empty(x.shape, x.dtype)
-            backward(d_outputs.reshape(-1), d_sums, x.reshape(-1), outputs.reshape(-1), c, low, high, d_x.reshape(-1))
+            backward(d_outputs.reshape(-1), d_sums, x.reshape(-1), outputs.reshape(-1), c, *bounds, d_x.reshape(-1))
             return d_x
 
         def gradient(d_outputs, d_sums):
@@ -85,7 +91,9 @@ def rates(model: NeuronModel, c: kernels.Constants, x, low: float = 0.0, high: f
     return run(x)
 
 
-def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: int, weights: np.ndarray):
+def spikes(
+    model: NeuronModel, c: kernels.Constants, currents: Tensor, bias: Tensor, n_steps: int, weights: np.ndarray
+) -> tuple[Tensor, Tensor]:
     """A layer's spikes from rest.
 
     Parameters
@@ -105,7 +113,7 @@ def spikes(model: NeuronModel, c: kernels.Constants, currents, bias, n_steps: in
     means : tf.Tensor
         (2, n_samples, ...) float32.
     """
-    kernel = _spike_kernel(model.kind, model.on_chip, model.smoothing > 0)
+    kernel = _spike_kernel(model.kind, model.on_chip, bool(model.smoothing > 0))
     constant = currents.shape[0] == 1
 
     @tf.custom_gradient

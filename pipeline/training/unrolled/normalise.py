@@ -12,6 +12,8 @@ the same y without it: neither the chip nor any other part of the package knows 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from cotrain.pipeline.compat import import_tensorflow
 from cotrain.pipeline.networks import NetworkSpec, Params
@@ -59,7 +61,7 @@ class BatchNorm:
 
     def __init__(self, trained: dict):
         self.trained = trained
-        self.seen = {}  # as `initial`'s statistics
+        self.seen: dict[str, Any] = {}  # as `initial`'s statistics
 
     def __call__(self, layer, x):
         """x (n_samples, ..., units), without its bias, as y without its bias."""

@@ -8,6 +8,9 @@ lies. One thread each: Numba's own would wait for more to do on cores that Tenso
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from cotrain.pipeline.neurons.kernel_parts import TWO as _TWO
 from cotrain.pipeline.neurons.kernel_parts import ZERO as _ZERO
@@ -21,7 +24,7 @@ _SUM = {"contract", "nsz", "reassoc"}  # and to a sum
 
 
 @njit(inline="always")
-def outside(value, low, high):
+def outside(value: Any, low: Any, high: Any) -> Any:
     """Signed distance from the range [low, high]."""
     above, below = value - high, low - value
     return (above if above > _ZERO else _ZERO) - (below if below > _ZERO else _ZERO)
@@ -38,7 +41,7 @@ def _sums(values, low, high):
     return total, squares
 
 
-def forward(kind: str, on_chip: bool, smoothed: bool):
+def forward(kind: str, on_chip: bool, smoothed: bool) -> Callable:
     """``run(x, c, low, high, outputs)``: activations.
 
     x (n,) in units of activation. Written: outputs (n,). Returned: (2,) float32, the sums of all outputs and of their
@@ -63,7 +66,7 @@ def forward(kind: str, on_chip: bool, smoothed: bool):
     return run
 
 
-def backward(kind: str, on_chip: bool, smoothed: bool):
+def backward(kind: str, on_chip: bool, smoothed: bool) -> Callable:
     """``run(d_outputs, d_sums, x, outputs, c, low, high, d_x)``: the gradient of `forward`, d_x (n,), is written."""
     _, slope = KINDS[kind].RATES[on_chip, smoothed]
 

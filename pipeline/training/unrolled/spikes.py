@@ -6,6 +6,8 @@ of tensors there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from cotrain.pipeline.neurons.kernel_parts import ONE as _ONE
 from cotrain.pipeline.neurons.kernel_parts import ZERO as _ZERO
@@ -18,7 +20,7 @@ __all__ = ["CHUNK", "Constants", "load", "spike_gradient", "spike_kernel", "stor
 CHUNK = 2048  # neurons that one thread takes through all steps: their state stays in the first-level cache
 
 
-def spike_kernel(kind: str, on_chip: bool, smoothed: bool):
+def spike_kernel(kind: str, on_chip: bool, smoothed: bool) -> Callable:
     """``run(currents, bias, weights, c, outputs, slopes, means)``: one layer over time.
 
     currents (n_steps, n), or (1, n) for an input that is constant and not filtered; bias (n,); both in units of
@@ -67,7 +69,15 @@ def spike_kernel(kind: str, on_chip: bool, smoothed: bool):
 
 
 @njit(parallel=True, fastmath=True, error_model="numpy")
-def spike_gradient(d_outputs, d_means, weights, slopes, keep, d_currents, d_bias):
+def spike_gradient(
+    d_outputs: np.ndarray,
+    d_means: np.ndarray,
+    weights: np.ndarray,
+    slopes: np.ndarray,
+    keep: float,
+    d_currents: np.ndarray,
+    d_bias: np.ndarray,
+) -> None:
     """The transpose of `spike_kernel`: through the slopes, then backwards through the Lowpass.
 
     d_outputs (n_steps, n) and d_means (2, n) come in; written: d_currents (n_steps, n), or (0, n) where the input is

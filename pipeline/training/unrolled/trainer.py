@@ -8,6 +8,8 @@ once, and, where `precision` says so, bfloat16 for images, spikes and kernels. A
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from cotrain.hardware.chip.limits import LOIHI1
 from cotrain.pipeline.networks import IMAGE, Params, neurons_for
@@ -15,6 +17,10 @@ from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
 from cotrain.pipeline.training.losses import activity_penalty, penalty_of_sums
 from cotrain.pipeline.training.unrolled import layerwise, normalise
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.compat import Tensor
+    from cotrain.pipeline.networks.spec import Layer
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 WEIGHT_MAX = LOIHI1.weight_max  # with both signs its lowest bit is lost, so that weights are even
@@ -109,7 +115,7 @@ class TensorFlowBackend:
         return loss, job.neurons.rate_scale_hz * means
 
 
-def forward(job: Job, params: dict, images):
+def forward(job: Job, params: dict, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Run a batch.
 
     Parameters
@@ -200,7 +206,7 @@ def _spikes(job: Job, params: dict, images):
     return last, activity
 
 
-def neurons_of(job: Job):
+def neurons_of(job: Job) -> tuple[NeuronModel, Any, Any]:
     """(neuron model, constants of its kernels, data type) of a job's layers."""
     neurons = neurons_for(job.neurons, job.phase)
     settings = job.neurons
@@ -220,7 +226,7 @@ def _rounds(job: Job, layer) -> bool:
     return job.settings.round_weights and layer.name not in job.spec.on_host
 
 
-def incoming(layer, outputs: dict, params: dict, dtype, rounded: bool = False):
+def incoming(layer: Layer, outputs: dict, params: dict, dtype: Any, rounded: bool = False) -> Tensor:
     """The sum of the layer's linear maps, each of an output {source: (n, ...)}, without the bias."""
     parts = [_linear(edge, outputs[edge.source], params[edge.param], dtype, rounded) for edge in layer.edges()]
     return parts[0] if len(parts) == 1 else tf.add_n(parts)
@@ -248,7 +254,7 @@ def _linear(edge, x, kernel, dtype, rounded: bool):
     return tf.nn.conv2d_transpose(x, transposed, (x.shape[0], *edge.output_shape), stride, padding)
 
 
-def round_to_chip(kernel):
+def round_to_chip(kernel: Tensor) -> Tensor:
     """The kernel on the chip's grid, one scale for the layer; the gradient passes.
 
     As `nengo_loihi.builder.discretize` rounds a block with weights of both signs: the largest becomes WEIGHT_MAX, and
