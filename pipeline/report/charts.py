@@ -14,7 +14,7 @@ import numpy as np
 
 WIDTH = 380
 SMALL = 260  # of the many small ones, one a layer
-FULL = 780  # of those that fill the window
+FULL = 560  # of those that fill the window
 DIGIT = 6.7  # units that a character of an axis takes, at most
 
 
@@ -191,7 +191,7 @@ def dots(lines: list[Dots], x_label: str, alt: str, width: float = WIDTH, most_l
     height = row * len(lines) + 56
     left = 20 + DIGIT * min(max(len(line.name) for line in lines), most_letters)
     axes = Axes((min(spread), max(spread)), (0, 1), width=width, height=height, left=left, top=8, bottom=44)
-    axes.x_ticks(ticks(axes.x0, axes.x1, 6 if width == WIDTH else 10), grid=True)
+    axes.x_ticks(ticks(axes.x0, axes.x1, 6 if width == WIDTH else 8), grid=True)
     for i, line in enumerate(lines):
         y = axes.top + row / 2 + row * i
         shown = line.name if len(line.name) <= most_letters else line.name[: most_letters - 1] + "…"

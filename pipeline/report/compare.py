@@ -9,6 +9,7 @@ from cotrain.hardware.errors import InputError, MissingError
 from cotrain.pipeline.evaluation.rows import CHIP_FIRST, ROWS, run_rows
 from cotrain.pipeline.report import charts, html, markdown, text
 from cotrain.pipeline.report.blocks import Block, Figure, Page, Section, Table, Text
+from cotrain.pipeline.report.document import SCHEMA
 from cotrain.pipeline.report.page import subtitle
 from cotrain.pipeline.report.sections import costs, layers, scores, settings
 from cotrain.pipeline.runs import artifacts
@@ -29,11 +30,16 @@ def read(folder: Path) -> dict[str, Any]:
     ------
     MissingError
         No report has been written there.
+    InputError
+        One of another version.
     """
     path = folder / "report" / artifacts.REPORT["json"]
     if not path.is_file():
         raise MissingError(f"{path} does not exist; run: cotrain report {folder.name}")
-    return artifacts.read_json(path)
+    document = artifacts.read_json(path)
+    if document.get("schema") != SCHEMA:
+        raise InputError(f"{path} is of another version of the report; run: cotrain report {folder.name} --force")
+    return document
 
 
 def compare(folders: list[Path]) -> bytes:
@@ -155,7 +161,7 @@ def _score(row: dict[str, Any] | None) -> str:
     if row is None:
         return "no such row"
     if row.get("skipped"):
-        return f"not run: {row['skipped']}"
+        return "not run"  # why, stands in its own section
     ci = f" ({text.interval(row['ci95'])})" if row.get("ci95") else ""
     return f"{text.score(row['value'])}{ci}"
 
@@ -199,7 +205,8 @@ def _costs(documents: list[dict[str, Any]]) -> Table:
 def _settings(documents: list[dict[str, Any]]) -> Block:
     """Only what is not the same in all; the experiments stand where there are more of them than settings."""
     flat = [dict(settings.settings(d["settings"]).rows) for d in documents]
-    keys = [k for k in dict.fromkeys(k for f in flat for k in f) if len({f.get(k) for f in flat}) > 1]
+    everything = dict.fromkeys(k for f in flat for k in f if k not in ("name", "title"))
+    keys = [k for k in everything if len({f.get(k) for f in flat}) > 1]
     if not keys:
         return Text("All settings are the same.")
     names = [d["experiment"] for d in documents]

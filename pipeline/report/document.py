@@ -7,7 +7,7 @@ from typing import Any
 from cotrain.pipeline.report.load import Inputs
 from cotrain.pipeline.report.sections import FIRST_SCREEN, SECTIONS
 
-SCHEMA = 1
+SCHEMA = 2  # 1: energy without terms of time, no "decision"
 
 
 def build(inputs: Inputs) -> dict[str, Any]:

@@ -69,8 +69,15 @@ def render(page: Page) -> bytes:
 def inline(text: str) -> str:
     """Escaped text with ``**bold**`` and `` `code` ``."""
     text = re.sub(r"(?<=\d) (?=%|[fpnµmkMGT]?(?:s|J|Hz)\b)", "\u00a0", escape(text, quote=False))
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+    text = re.sub(r"`([^`]+)`", lambda found: f"<code>{_options(found[1])}</code>", text)
     return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)
+
+
+def _options(code: str) -> str:
+    """Places to break a long name; options of a command stay whole."""
+    if " " not in code:
+        return code.replace("_", "_<wbr>")
+    return re.sub(r"(?<= )(--\S+)", r"<span>\1</span>", code)
 
 
 def _section(section: Section) -> str:

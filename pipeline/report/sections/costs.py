@@ -207,8 +207,8 @@ def _over_rates(found: dict[str, Any]) -> list[Block]:
         n = len(grid["rate_factors"])
         unit, cells = text.column([value for row in rows for value in row], "J")
         lines = tuple((str(steps), *cells[n * i : n * (i + 1)]) for i, steps in enumerate(grid["n_steps"]))
-        columns = ("Steps", *(f"{factor:g} × the rates" for factor in grid["rate_factors"]))
-        caption = f"Estimated energy ({unit}) of {model} over steps and rates, {WAYS[way]}."
+        columns = ("Steps", *(f"× {factor:g}" for factor in grid["rate_factors"]))
+        caption = f"Estimated energy ({unit}) of {model} over steps and multiples of its rates, {WAYS[way]}."
         tables.append(Table(caption, columns, lines, "r" * (n + 1)))
     return [Row(tuple(tables))]
 

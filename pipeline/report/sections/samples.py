@@ -9,7 +9,7 @@ from cotrain.pipeline.evaluation.rows import CHIP_FIRST, ROWS
 from cotrain.pipeline.report import charts as svg
 from cotrain.pipeline.report import pictures as draw
 from cotrain.pipeline.report import text
-from cotrain.pipeline.report.blocks import Block, Case, Figure, Strip, Text
+from cotrain.pipeline.report.blocks import Block, Case, Figure, Row, Strip, Text
 from cotrain.pipeline.report.load import Inputs
 from cotrain.pipeline.report.sections import pictures
 from cotrain.pipeline.report.sections.verdict import unit
@@ -64,7 +64,7 @@ def blocks(document: dict[str, Any], inputs: Inputs) -> list[Block]:
     spread = _right_and_wrong(found) if "wrong" in found else _drawn_histogram(found, metric_name(metrics["metric"]))
     if not found["worst"]:
         return [spread, Text(f"{found['model']} has every {found['unit']} right.")]
-    return [spread, _strip(found, inputs.predictions, metrics)]
+    return [Row((spread, _strip(found, inputs.predictions, metrics)))]
 
 
 def _histogram(values: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _drawn_histogram(found: dict[str, Any], name: str) -> Figure:
     model, edges = found["model"], found["edges"]
     counts = {m: found["counts"][m] for m in (model, *BESIDE) if m in found["counts"]}
     top = max(max(c) for c in counts.values())
-    axes = svg.Axes((edges[0], edges[-1]), (0, top), width=svg.FULL, height=220)
+    axes = svg.Axes((edges[0], edges[-1]), (0, top), height=220)
     axes.frame(name, f"{found['unit']}s", whole_y=True)
     for left, right, n in zip(edges[:-1], edges[1:], counts[model], strict=True):
         x, y = axes.px(left), axes.py(n)
@@ -96,7 +96,7 @@ def _drawn_histogram(found: dict[str, Any], name: str) -> Figure:
     alt = f"Histogram of {name} of {text.plural(found['n'], found['unit'])}. {said}. Worst of {model}: {worst:.3f}."
     legend = tuple((m, m + (" (dotted)" if m == "constant" else "")) for m in counts)
     caption = f"{name} of each {found['unit']}: bars {model}, lines the ANN and the constant predictor."
-    return Figure(caption, alt, (axes.done(alt),), "full", legend)
+    return Figure(caption, alt, (axes.done(alt),), legend=legend)
 
 
 def _mode(edges: list[float], counts: list[int]) -> str:
