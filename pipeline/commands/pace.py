@@ -76,7 +76,7 @@ def training(experiment: Experiment, dataset: Dataset, phase: str) -> StageTime:
 
 def deployment(experiment: Experiment, dataset: Dataset, spec: NetworkSpec, params: Params) -> tuple[StageTime, Any]:
     """Of the stage deploy, and the emulated model that was run for it."""
-    from cotrain.pipeline.evaluation.models import LoihiModel, NengoDLModel
+    from cotrain.pipeline.evaluation.models import N_CHECKED, CheckedModel, LoihiModel
     from cotrain.pipeline.tasks import task_of
 
     n = len(dataset.subset("test").take(experiment.deploy.limit or None))
@@ -90,10 +90,10 @@ def deployment(experiment: Experiment, dataset: Dataset, spec: NetworkSpec, para
         one_s = _mean_seconds(lambda: _last(model.run(some.images)), most=3) / len(some)
     seconds, parts = len(chip) * n * one_s, [f"{len(chip)} x {n} samples of {1000 * one_s:.0f} ms on the emulator"]
     if spiking:
-        with NengoDLModel(experiment, spec, params, "hybrid") as floats:
-            batch = np.resize(some.images, (floats.minibatch, *some.images.shape[1:]))
+        with CheckedModel(experiment, spec, params) as floats:
+            batch = np.resize(some.images, (N_CHECKED, *some.images.shape[1:]))
             started = time.perf_counter()
-            _last(floats.run(batch))
+            _last(floats.run(np.concatenate([batch, batch])))  # NengoDL has its part in it
             first_s = time.perf_counter() - started
             dl_s = _mean_seconds(lambda: _last(floats.run(batch)), most=2) / len(batch)
         seconds += len(spiking) * (first_s + n * dl_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 from cotrain.hardware.placement.cores import LoweredNetwork
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.experiment import Experiment
-from cotrain.pipeline.networks import BuiltNetwork, NetworkSpec, Params, build, neurons_for
+from cotrain.pipeline.networks import BuiltNetwork, Edge, NetworkSpec, Params, build, neurons_for
 
 PROBE_BYTES = 256e6  # NengoDL keeps every probe's history: this bounds its batch
+MINIBATCH = 64  # and so does this
+N_CHECKED = 8  # samples of a spiking row that NengoDL itself runs before something faster takes over
 
 
 @dataclass
@@ -53,11 +56,13 @@ class NengoDLModel:
     ----------
     phase : {"ann", "hybrid"}
         Rates in one step, or spikes over the experiment's number of steps.
+    most : int
+        Samples that are run at once at most.
     """
 
     extra: dict = {}  # what its row tells that others do not
 
-    def __init__(self, experiment: Experiment, spec: NetworkSpec, params: Params, phase: str):
+    def __init__(self, experiment: Experiment, spec: NetworkSpec, params: Params, phase: str, most: int = MINIBATCH):
         from cotrain.pipeline.compat import import_nengo_dl
 
         nengo_dl = import_nengo_dl()
@@ -74,7 +79,7 @@ class NengoDLModel:
                 sorter=nengo_dl.graph_optimizer.noop_order_signals,
             )
         size = spec.readout.n_neurons + (spec.n_neurons if spiking else 0)
-        self.minibatch = int(np.clip(PROBE_BYTES / (4 * size * self.n_steps), 1, 64))
+        self.minibatch = int(np.clip(PROBE_BYTES / (4 * size * self.n_steps), 1, most))
         self.amplitude = experiment.dt_s * experiment.neurons.rate_scale_hz  # times output: spikes in a step
         self.sim = nengo_dl.Simulator(
             self.built.net, dt=experiment.dt_s, minibatch_size=self.minibatch, seed=experiment.seed, progress_bar=False
@@ -87,18 +92,95 @@ class NengoDLModel:
         self.sim.close()
 
     def run(self, images: np.ndarray) -> Iterator[Batch]:
-        """Run on images (n, height, width, 1)."""
+        """Run on images (n, height, width, channels)."""
         for first in range(0, len(images), self.minibatch):
-            part = flat(images[first : first + self.minibatch])
-            n = len(part)
-            padded = np.concatenate([part, np.zeros((self.minibatch - n, *part.shape[1:]), part.dtype)])
-            data = self.sim.predict_on_batch(
-                {self.built.image: np.repeat(padded, self.n_steps, axis=1)}, n_steps=self.n_steps
-            )
-            batch = Batch(data[self.built.output][:n])
-            if self.probes:
-                count(batch, self.spec, {k: v[:n] for k, v in _by_layer(data, self.probes).items()}, self.amplitude)
+            readout, outputs = self.outputs(images[first : first + self.minibatch])
+            batch = Batch(readout)
+            if outputs:
+                count(batch, self.spec, outputs, self.amplitude)
             yield batch
+
+    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """What the probes recorded of at most `minibatch` images: the readout, and of spiking layers their outputs."""
+        part, n = flat(images), len(images)
+        padded = np.concatenate([part, np.zeros((self.minibatch - n, *part.shape[1:]), part.dtype)])
+        data = self.sim.predict_on_batch(
+            {self.built.image: np.repeat(padded, self.n_steps, axis=1)}, n_steps=self.n_steps
+        )
+        outputs = {name: values[:n] for name, values in _by_layer(data, self.probes).items()}
+        return data[self.built.output][:n], outputs
+
+
+class CheckedModel:
+    """A spiking network in NengoDL, of which NengoDL runs the first samples and `EventModel` the others.
+
+    The first samples are run by both. Where a single bit differs, or the neurons are none that `EventModel` knows,
+    NengoDL runs them all. `extra` says how many were run by both: "checked_samples", 0 where all were NengoDL's.
+    """
+
+    def __init__(self, experiment: Experiment, spec: NetworkSpec, params: Params, extra: dict | None = None):
+        from cotrain.pipeline.evaluation import event_model
+
+        self.spec = spec
+        self.model = NengoDLModel(experiment, spec, params, "hybrid", N_CHECKED)
+        self.fast = event_model.EventModel(self.model, params) if event_model.supported(self.model) else None
+        self.checked, self.before = 0, (extra or {}).get("checked_samples", 0)
+        self.fan_out = functools.cache(fan_out)  # of an edge
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.model.sim.close()
+
+    @property
+    def extra(self) -> dict:
+        return {"checked_samples": max(self.checked, self.before)}
+
+    def run(self, images: np.ndarray) -> Iterator[Batch]:
+        """Run on images (n, height, width, channels)."""
+        size = self.model.minibatch
+        if self.fast is not None and not self.checked and len(images) > size:
+            images, first = images[size:], images[:size]
+            readout, outputs = self.model.outputs(first)
+            batch = Batch(readout)
+            count(batch, self.spec, outputs, self.model.amplitude)
+            if self._equal(first, readout, outputs):
+                self.checked = size
+            else:
+                self.fast = None
+            yield batch
+        if not self.checked:
+            yield from self.model.run(images)
+            return
+        results = self.fast.run(images)
+        for first in range(0, len(images), size):
+            yield self._batch([next(results) for _ in images[first : first + size]])
+
+    def _equal(self, images: np.ndarray, readout: np.ndarray, outputs: dict[str, np.ndarray]) -> bool:
+        """Whether the fast way gives what NengoDL gave."""
+        for i, (ours, spikes) in enumerate(self.fast.run(images)):
+            if not np.array_equal(ours, readout[i]):
+                return False
+            for name, values in outputs.items():
+                theirs = _n_spikes(values[i], self.model.amplitude)
+                if not np.array_equal(spikes[name].dense(values.shape[-1]), theirs):
+                    return False
+        return True
+
+    def _batch(self, results: list) -> Batch:
+        batch = Batch(np.stack([readout for readout, _ in results]))
+        for layer in self.spec.layers:
+            found = [spikes[layer.name] for _, spikes in results]
+            steps = np.array([spikes.per_step() for spikes in found])
+            batch.spikes[layer.name] = steps.sum(axis=1)
+            batch.neuron_spikes[layer.name] = np.sum([s.per_neuron(layer.n_neurons) for s in found], axis=0)
+            batch.step_spikes = steps.sum(axis=0) + (0 if batch.step_spikes is None else batch.step_spikes)
+            for edge in _to_chip(self.spec, layer.name):
+                reached = self.fan_out(edge)
+                arriving = np.array([spikes.before_last_step(reached) for spikes in found])
+                batch.synops[edge.target.name] = arriving + batch.synops.get(edge.target.name, 0)
+        return batch
 
 
 def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], amplitude: float) -> None:
@@ -112,17 +194,26 @@ def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], ampli
     """
     steps: Any = 0
     for name, values in outputs.items():
-        spikes = np.rint(values * np.float32(amplitude)).astype(np.int32)
+        spikes = _n_spikes(values, amplitude)
         batch.spikes[name] = spikes.sum(axis=(1, 2), dtype=np.int64)
         batch.neuron_spikes[name] = spikes.sum(axis=(0, 1), dtype=np.int64)
         steps = steps + spikes.sum(axis=(0, 2), dtype=np.int64)
-        on_chip = [edge for edge in spec.edges_from(name) if edge.target is not spec.readout]
+        on_chip = _to_chip(spec, name)
         if on_chip:
             total = spikes[:, :-1].sum(axis=1, dtype=np.int64)  # those of the last step arrive after it
         for edge in on_chip:
             arriving = batch.synops.get(edge.target.name, 0)
             batch.synops[edge.target.name] = arriving + total @ fan_out(edge)
     batch.step_spikes = steps
+
+
+def _n_spikes(outputs: np.ndarray, amplitude: float) -> np.ndarray:
+    return np.rint(outputs * np.float32(amplitude)).astype(np.int32)
+
+
+def _to_chip(spec: NetworkSpec, name: str) -> list[Edge]:
+    """The edges from a layer whose operations the chip would do."""
+    return [edge for edge in spec.edges_from(name) if edge.target is not spec.readout]
 
 
 def placed_network(
@@ -221,7 +312,9 @@ def open_model(
     """The network of a row of the comparison, to be run on images; `extra` is what the row told before."""
     if model.startswith("loihi-"):
         return LoihiModel(experiment, spec, params, experiment.deploy.target, extra)
-    return NengoDLModel(experiment, spec, params, "ann" if model == "ann" else "hybrid")
+    if model == "ann":
+        return NengoDLModel(experiment, spec, params, "ann")
+    return CheckedModel(experiment, spec, params, extra)
 
 
 def raster(experiment: Experiment, spec: NetworkSpec, params: Params, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -43,7 +43,7 @@ def active() -> bool:
 def run(
     experiment: Experiment, spec: NetworkSpec, params: Params, model: str, tallies: list[Tally], progress: Any
 ) -> dict[str, Any]:
-    """Fill fresh `tallies` of a row; return what else the row tells ("overflows", "input_spikes_max")."""
+    """Fill fresh `tallies` of a row; return what else the row tells ("overflows", "input_spikes_max", ...)."""
     lent = _POOL.get()
     assert lent, "asked for inside `spread`"
     pool, workers = lent
@@ -103,4 +103,6 @@ def _together(extras: list[dict[str, Any]]) -> dict[str, Any]:
             out["input_spikes_max"] = most if before is None else max(before, most)
         if "overflows" in extra:
             out.setdefault("overflows", {})
-    return {key: out[key] for key in ("overflows", "input_spikes_max") if key in out}
+        if "checked_samples" in extra:
+            out["checked_samples"] = max(out.get("checked_samples", 0), extra["checked_samples"])
+    return {key: out[key] for key in ("overflows", "input_spikes_max", "checked_samples") if key in out}
