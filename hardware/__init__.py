@@ -13,7 +13,7 @@ _EXPORTS = {
     "compile_network": "compiler.compile",
     "lower": "placement.cores",
     "partition": "placement.partition",  # a submodule of that name would hide the function
-    "check": "preflight.rules",
+    "check": "preflight.check",
     "quantization_error": "preflight.quantization",
     "estimate": "cost.estimate",  # likewise
     "Board": "chip.limits",

@@ -11,7 +11,7 @@ from cotrain.pipeline.evaluation.rows import MODELS
 from cotrain.pipeline.tasks import LOSSES, TASKS
 
 SEED_MOST = 2**32 - 1  # what NumPy's RandomState takes
-TASKS_OWN = -1.0  # of a view: what `pipeline.datasets.augment` draws for the task
+TASKS_OWN = -1.0  # of a view: what the functions of `pipeline.datasets.augment` draw by themselves
 
 
 @settings

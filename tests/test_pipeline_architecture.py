@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cotrain.pipeline.evaluation import rows
 from cotrain.pipeline.stages import table
+from cotrain.pipeline.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 HARDWARE = sorted((ROOT / "hardware").rglob("*.py"))
@@ -362,3 +363,44 @@ def test_the_search_for_hints_finds_them(tmp_path):
     )
     found = [(name, without_hint(node, bound)) for name, node, bound in public_functions(file)]
     assert found == [("f", ["a"]), ("C.__init__", ["a"]), ("C.m", []), ("C.n", ["result"])]
+
+
+# What a folder of the user's holds is called boxes, masks, volumes or classes too: that is no task
+KINDS_OF_DATA = ("pipeline/datasets/guess.py", "pipeline/datasets/__init__.py", "pipeline/commands/init.py")
+
+
+def asks_for_the_task(path: Path, names: set[str]) -> list[int]:
+    """Lines that decide by a task's name: comparisons with one, tables by them, and cases."""
+
+    def named(nodes) -> set:
+        return {value for node in nodes for value in texts(node)} & names
+
+    def texts(node) -> list:
+        if isinstance(node, ast.Tuple | ast.List | ast.Set):
+            return [value for one in node.elts for value in texts(one)]
+        return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare) and named([node.left, *node.comparators]):
+            found.append(node.lineno)
+        elif isinstance(node, ast.Dict) and len(named(filter(None, node.keys))) > 1:
+            found.append(node.lineno)
+        elif isinstance(node, ast.MatchValue) and named([node.value]):
+            found.append(node.value.lineno)
+    return found
+
+
+def test_tasks_alone_know_which_task_it_is():
+    there = {str(path.relative_to(ROOT)): asks_for_the_task(path, set(TASKS)) for path in PIPELINE}
+    assert {path: lines for path, lines in there.items()
+            if lines and not path.startswith(("pipeline/tasks/", *KINDS_OF_DATA))} == {}  # fmt: skip
+
+
+def test_the_search_for_tasks_finds_them(tmp_path):
+    file = tmp_path / "x.py"
+    file.write_text(
+        'if a.task == "boxes": b\nif a in ("masks", "x"): b\nc = {"boxes": 1, "masks": 2}[a]\n'
+        'd = Dataset(task="boxes")\nmatch a:\n    case "classes": pass\n'
+    )
+    assert asks_for_the_task(file, set(TASKS)) == [1, 2, 3, 6]

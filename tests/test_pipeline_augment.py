@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline import datasets
-from cotrain.pipeline.datasets import augment
+from cotrain.pipeline import datasets, tasks
+from cotrain.pipeline.datasets import augment, warp
 from cotrain.pipeline.metrics import box_iou, dice
 from cotrain.pipeline.tasks.boxes import constant_box
 from scipy.ndimage import affine_transform
@@ -48,7 +48,7 @@ def test_warp_equals_scipy():
     matrix = np.eye(2) + rng.normal(0, 0.2, (6, 2, 2))
     offset = rng.normal(0, 4, (6, 2))
     centre = np.array([8, 11.5])
-    for image, ours, m, t in zip(images, augment.warp(images, matrix, offset), matrix, offset, strict=True):
+    for image, ours, m, t in zip(images, warp.warp(images, matrix, offset), matrix, offset, strict=True):
         back = np.linalg.inv(m)
         # grid-constant is SciPy's name for interpolating towards the 0 outside.
         theirs = affine_transform(image, back, centre - back @ (centre + t), order=1, mode="grid-constant")
@@ -57,7 +57,7 @@ def test_warp_equals_scipy():
 
 def test_warp_of_nothing_gives_the_same_image():
     images = np.random.default_rng(0).random((2, 9, 8, 1)).astype(np.float32)
-    np.testing.assert_allclose(augment.warp(images, np.tile(np.eye(2), (2, 1, 1)), np.zeros((2, 2))), images, atol=1e-6)
+    np.testing.assert_allclose(warp.warp(images, np.tile(np.eye(2), (2, 1, 1)), np.zeros((2, 2))), images, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -141,7 +141,7 @@ def test_contrast_keeps_background_and_range():
 def test_the_same_seed_gives_the_same_bytes():
     data = boxes_data()
     one, other, third = (
-        augment.augment("boxes", data.images, data.targets, np.random.default_rng(s), gain=0.1) for s in (5, 5, 6)
+        tasks.task_of("boxes").view(data.images, data.targets, np.random.default_rng(s), gain=0.1) for s in (5, 5, 6)
     )
     assert one[0].tobytes() == other[0].tobytes() and one[1].tobytes() == other[1].tobytes()
     assert one[0].tobytes() != third[0].tobytes()

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
-from cotrain.pipeline.datasets import IGNORE, Dataset
+from cotrain.pipeline.datasets import IGNORE, Dataset, warp
 from cotrain.pipeline.datasets import augment as views
+from cotrain.pipeline.sections import TrainSettings
+from cotrain.pipeline.tasks import task_of
 
 
 def make(task="boxes", n=6, channels=1, **changes):
@@ -89,7 +91,9 @@ def test_other_ranges_of_pixels_are_the_network_inputs():
         make(images=IMAGES * 2 - 1, pixel_scale=2.0, pixel_offset=1.0)
     far = views.shifted(data, 0.9, seed=3)
     assert far.images.min() == -1  # what comes in from outside is the background, not the middle of the range
-    moved, _ = views.augment("classes", data.images, CLASS, np.random.default_rng(0), pixels=(2.0, -1.0), shift=0.5)
+    seen = make("classes", images=data.images, pixel_scale=2.0, pixel_offset=-1.0)
+    settings = TrainSettings(view_shift=0.5, view_scale=0.0)
+    moved, _ = task_of("classes").augment(seen, seen.images, CLASS, np.random.default_rng(0), settings)
     assert moved.min() >= -1 and moved.max() <= 1 and (moved == -1).any()
 
 
@@ -97,10 +101,10 @@ def test_views_of_masks_keep_every_class_and_what_is_not_labelled():
     masks = np.zeros((2, 12, 12), np.float32)
     masks[:, 2:6, 2:6], masks[:, 6:10, 2:6], masks[:, 2:6, 7:9] = 1, 2, IGNORE
     identity = np.tile(np.eye(2), (2, 1, 1))
-    np.testing.assert_array_equal(views.warp_masks(masks, identity, np.zeros((2, 2))), masks)
-    moved = views.warp_masks(masks, identity, np.tile([1.0, 2.0], (2, 1)))
+    np.testing.assert_array_equal(warp.warp_masks(masks, identity, np.zeros((2, 2))), masks)
+    moved = warp.warp_masks(masks, identity, np.tile([1.0, 2.0], (2, 1)))
     np.testing.assert_array_equal(moved[:, 1:, 2:], masks[:, :-1, :-2])
-    half = views.warp_masks(masks, identity, np.tile([0.1, 0.2], (2, 1)))
+    half = warp.warp_masks(masks, identity, np.tile([0.1, 0.2], (2, 1)))
     assert set(np.unique(half)) == {0, 1, 2, IGNORE}  # a mean of labels would give 1.5 or 128
     np.testing.assert_array_equal(half, masks)  # less than half a pixel: nothing changes but nothing blends
 
@@ -108,7 +112,7 @@ def test_views_of_masks_keep_every_class_and_what_is_not_labelled():
 def test_views_move_all_channels_alike():
     data = make("classes", channels=1)
     colour = np.repeat(data.images, 3, axis=3) * np.float32([1, 0.5, 0.25])
-    one, labels = views.augment("classes", data.images, CLASS, np.random.default_rng(1), rotate_deg=20)
-    three, _ = views.augment("classes", colour, CLASS, np.random.default_rng(1), rotate_deg=20)
+    one, labels = task_of("classes").view(data.images, CLASS, np.random.default_rng(1), rotate_deg=20)
+    three, _ = task_of("classes").view(colour, CLASS, np.random.default_rng(1), rotate_deg=20)
     np.testing.assert_allclose(three, one * np.float32([1, 0.5, 0.25]), atol=1e-6)
     assert labels is CLASS and not np.array_equal(one, data.images)

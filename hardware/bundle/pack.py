@@ -24,8 +24,8 @@ from cotrain.hardware.bundle.source import closure
 from cotrain.hardware.bundle.targets import EmulatorTarget
 from cotrain.hardware.errors import InputError, MisfitError
 from cotrain.hardware.files import json_bytes, write_bytes
+from cotrain.hardware.preflight.check import check
 from cotrain.hardware.preflight.report import Report
-from cotrain.hardware.preflight.rules import check
 
 if TYPE_CHECKING:
     from cotrain.hardware.chip.limits import Board

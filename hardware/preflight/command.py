@@ -64,7 +64,7 @@ def preflight(net: Any, board: Any, remove_passthrough: bool = True) -> Report:
     """Partition ``net``, check it, and return the `Report`; where no cut fits, it is checked as nengo_loihi cuts it."""
     from cotrain.hardware.placement.cores import lower
     from cotrain.hardware.placement.partition import partition
-    from cotrain.hardware.preflight.rules import check
+    from cotrain.hardware.preflight.check import check
 
     try:
         lowered = lower(net, remove_passthrough=remove_passthrough)

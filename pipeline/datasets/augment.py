@@ -1,7 +1,7 @@
 """Random views of the training samples, and the shifted test protocol.
 
-A view is one affine map, resampled bilinearly; what enters the image from outside is background, 0. With p the place in
-the image measured from its centre in pixels, F a mirror, R a rotation, S the scales and t the shift::
+A view is one affine map (`pipeline.datasets.warp`). With p the place in the image measured from its centre in pixels, F
+a mirror, R a rotation, S the scales and t the shift::
 
     p_new = S R F p + t
 """
@@ -9,39 +9,15 @@ the image measured from its centre in pixels, F a mirror, R a rotation, S the sc
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
-from numba import njit
+from cotrain.pipeline.tasks import task_of
 
 from .base import Dataset
+from .warp import diagonal, move_boxes, moved_corners, warp, warp_masks
 
 OVERHANG = 0.02  # how far a shifted box may leave the image, as a fraction of it
-
-
-def augment(
-    task: str,
-    images: np.ndarray,
-    targets: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    pixels: tuple[float, float] = (1.0, 0.0),
-    **settings: Any,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a view of every sample: `augment_boxes`, `augment_masks` or `augment_classes`, whose settings it takes.
-
-    Parameters
-    ----------
-    pixels : (scale, offset)
-        `pixel_scale` and `pixel_offset` of the data set: views are drawn of pixels in [0, 1].
-    """
-    draw: Any = {"boxes": augment_boxes, "masks": augment_masks, "classes": augment_classes}[task]
-    scale, offset = map(np.float32, pixels)
-    if scale == 1 and offset == 0:
-        return draw(images, targets, rng, **settings)
-    views, moved = draw((images - offset) / scale, targets, rng, **settings)
-    return views * scale + offset, moved
 
 
 def augment_boxes(
@@ -96,7 +72,7 @@ def augment_boxes(
     mirror = np.ones((n, 2))
     if flip:
         mirror[:, 1] = rng.choice([-1.0, 1.0], size=n)
-    matrix = _diagonal(mirror * _draw_scales(rng, n, scale, stretch))
+    matrix = diagonal(mirror * _draw_scales(rng, n, scale, stretch))
     low, high = _shift_room(boxes, matrix, size, shift)
     offset = rng.uniform(low, high) * size
     views = _adjust(warp(images, matrix, offset), rng, gain, tone)
@@ -147,7 +123,7 @@ def augment_masks(
     mirror = np.where(np.array(flip), rng.choice([-1.0, 1.0], size=(n, 2)), 1.0)
     angle = np.deg2rad(rng.uniform(-rotate_deg, rotate_deg, size=n))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 0, 1)
-    matrix = _diagonal(_draw_scales(rng, n, scale, stretch)) @ turn @ _diagonal(mirror)
+    matrix = diagonal(_draw_scales(rng, n, scale, stretch)) @ turn @ diagonal(mirror)
     offset = rng.uniform(-shift, shift, size=(n, 2)) * size
     views = _adjust(warp(images, matrix, offset), rng, gain, tone)
     return views, warp_masks(masks, matrix, offset)
@@ -268,132 +244,16 @@ def shifted(dataset: Dataset, fraction: float = 0.08, seed: int = 1) -> Dataset:
         drawn[group] = rng.uniform(-fraction, fraction, size=3)
     draws = np.array([drawn[group] for group in dataset.groups.tolist()])
     size = np.array(dataset.image_shape)
-    matrix = _diagonal(np.repeat(1 + draws[:, :1], 2, axis=1))
+    matrix = diagonal(np.repeat(1 + draws[:, :1], 2, axis=1))
     offset = draws[:, 1:] * size
-    if dataset.task == "boxes":
-        targets = move_boxes(dataset.targets, matrix, offset, size)
-    elif dataset.task == "masks":
-        targets = warp_masks(dataset.targets, matrix, offset)
-    else:
-        targets = dataset.targets
+    targets = task_of(dataset.task).moved(dataset.targets, matrix, offset, size)
     background = np.float32(dataset.pixel_offset)  # x - 0 + 0 is x, bit for bit
     return dataset.moved(warp(dataset.images - background, matrix, offset) + background, targets)
 
 
-def warp(images: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Resample images under affine maps about their centre, bilinearly, with 0 outside.
-
-    Parameters
-    ----------
-    images : (n, height, width) or (n, height, width, channels) float32
-    matrix : (n, 2, 2)
-        Where a place goes, measured from the centre in pixels, (y, x).
-    offset : (n, 2)
-        Added after it, in pixels.
-
-    Returns
-    -------
-    (n, height, width[, channels]) float32
-    """
-    n, height, width = images.shape[:3]
-    back = np.linalg.inv(matrix)
-    centre = np.array([height - 1, width - 1]) / 2  # in indices: pixel centres are whole numbers
-    start = centre - np.einsum("nij,nj->ni", back, centre + offset)
-    maps = np.concatenate([back, start[:, :, np.newaxis]], axis=2)
-    planes = np.ascontiguousarray(images, dtype=np.float32).reshape(n, height, width, -1)
-    out = np.empty_like(planes)
-    _resample(planes, maps, out)
-    return out.reshape(images.shape)
-
-
-def warp_masks(masks: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Resample masks: a pixel becomes the class of which the bilinear weights hold most.
-
-    Parameters
-    ----------
-    masks : (n, height, width)
-        0 for the background, which is also what lies outside, classes from 1, `IGNORE`.
-    matrix, offset
-        As in `warp`.
-
-    Returns
-    -------
-    (n, height, width), dtype of `masks`
-    """
-    labels = np.unique(masks)
-    labels = labels[labels != 0]
-    if len(labels) <= 1:  # more than half of a pixel is that class
-        label = labels[0] if len(labels) else 1
-        return np.where(warp((masks == label).astype(np.float32), matrix, offset) > 0.5, label, 0).astype(masks.dtype)
-    best = np.zeros(masks.shape, dtype=masks.dtype)
-    rest, most = np.ones(masks.shape, dtype=np.float32), np.zeros(masks.shape, dtype=np.float32)
-    for label in labels:
-        share = warp((masks == label).astype(np.float32), matrix, offset)
-        rest -= share
-        best[share > most] = label
-        np.maximum(most, share, out=most)
-    best[rest >= most] = 0
-    return best
-
-
-@njit(cache=True, nogil=True)
-def _resample(images, maps, out):
-    """out[k, i, j] = images[k] at maps[k] @ (i, j, 1), interpolated, channel by channel."""
-    n, height, width, channels = images.shape
-    for k in range(n):
-        for i in range(height):
-            for j in range(width):
-                y = maps[k, 0, 0] * i + maps[k, 0, 1] * j + maps[k, 0, 2]
-                x = maps[k, 1, 0] * i + maps[k, 1, 1] * j + maps[k, 1, 2]
-                y0, x0 = int(np.floor(y)), int(np.floor(x))
-                fy, fx = y - y0, x - x0
-                for c in range(channels):
-                    value = 0.0
-                    if 0 <= y0 < height:
-                        if 0 <= x0 < width:
-                            value += (1 - fy) * (1 - fx) * images[k, y0, x0, c]
-                        if 0 <= x0 + 1 < width:
-                            value += (1 - fy) * fx * images[k, y0, x0 + 1, c]
-                    if 0 <= y0 + 1 < height:
-                        if 0 <= x0 < width:
-                            value += fy * (1 - fx) * images[k, y0 + 1, x0, c]
-                        if 0 <= x0 + 1 < width:
-                            value += fy * fx * images[k, y0 + 1, x0 + 1, c]
-                    out[k, i, j, c] = value
-
-
-def move_boxes(boxes: np.ndarray, matrix: np.ndarray, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Boxes under the maps of `warp`, cut at the edge of the image.
-
-    Parameters
-    ----------
-    boxes : (n, 4)
-        [y0, x0, y1, x1] as fractions of the image.
-    matrix : (n, 2, 2)
-        Diagonal: a rotated box is none.
-    offset : (n, 2)
-        In pixels.
-    size : (2,)
-        Height and width in pixels.
-
-    Returns
-    -------
-    (n, 4), dtype of `boxes`
-    """
-    moved = _moved_corners(boxes, matrix) + (offset / size)[:, np.newaxis]
-    return np.clip(moved, 0, 1).reshape(-1, 4).astype(boxes.dtype)
-
-
-def _moved_corners(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Corners (n, 2, 2), the lower first, scaled and mirrored about the centre; fractions."""
-    factors = np.diagonal(matrix, axis1=1, axis2=2)[:, np.newaxis]
-    corners = (boxes.reshape(-1, 2, 2).astype(np.float64) - 0.5) * factors + 0.5
-    return np.sort(corners, axis=1)
-
-
 def _shift_room(boxes: np.ndarray, matrix: np.ndarray, size: np.ndarray, shift: float) -> tuple[np.ndarray, np.ndarray]:
     """The range of shifts, (n, 2) each, as fractions, that keeps boxes in the image."""
-    corners = _moved_corners(boxes, matrix)
+    corners = moved_corners(boxes, matrix)
     low = np.maximum(-shift, -OVERHANG - corners[:, 0])
     high = np.minimum(shift, 1 + OVERHANG - corners[:, 1])
     middle = np.clip((low + high) / 2, -shift, shift)  # for a box that is larger than the image
@@ -404,10 +264,6 @@ def _draw_scales(rng: np.random.Generator, n: int, scale: float, stretch: float)
     """Factors of height and width, (n, 2)."""
     uneven = rng.uniform(-stretch, stretch, size=(n, 1)) * [1, -1]
     return rng.uniform(1 - scale, 1 + scale, size=(n, 1)) * (1 + uneven)
-
-
-def _diagonal(values: np.ndarray) -> np.ndarray:
-    return values[:, :, np.newaxis] * np.eye(2)
 
 
 def _adjust(images: np.ndarray, rng: np.random.Generator, gain: float, tone: float) -> np.ndarray:

@@ -13,9 +13,9 @@ import numpy as np
 from cotrain.hardware.errors import InputError, MissingError, printable
 from cotrain.hardware.files.reading import one_line
 
-from .checks import IGNORE, SPLITS, TASKS, check
+from .checks import IGNORE, SPLITS, check
 
-__all__ = ["IGNORE", "SPLITS", "TASKS", "DamagedFile", "Dataset", "Rejection", "Unusable", "one_line", "split_by_group"]
+__all__ = ["IGNORE", "SPLITS", "DamagedFile", "Dataset", "Rejection", "Unusable", "one_line", "split_by_group"]
 
 MEMORY_FRACTION = 0.6  # of the machine's, that images may take: training needs the rest
 HELD_OUT_FRACTION = 0.1  # of the groups, for the test split and again for the validation split
@@ -111,13 +111,15 @@ class Dataset:
     PER_SAMPLE = ("images", "targets", "names", "groups", "split", "slices")
 
     def __post_init__(self) -> None:
+        from cotrain.pipeline.tasks import TASKS  # which know what a data set is
+
         fill: dict[str, Any] = {}
         if self.slices is None:
             fill["slices"] = _places(self.groups)
         if not self.channel_kind and np.ndim(self.images) == 4:
             fill["channel_kind"] = {1: "grey", 3: "colour"}.get(self.images.shape[3], "modalities")
         if not self.class_names and self.task in TASKS:
-            fill["class_names"] = _class_names(self.task, self.targets)
+            fill["class_names"] = TASKS[self.task].class_names_of(self.targets)
         for key, value in fill.items():
             object.__setattr__(self, key, value)
         check(self)
@@ -220,18 +222,6 @@ def _places(groups: np.ndarray) -> np.ndarray:
         out.append(seen.get(group, 0))
         seen[group] = out[-1] + 1
     return np.array(out, dtype=np.int64)
-
-
-def _class_names(task: str, targets: np.ndarray) -> tuple[str, ...]:
-    """What classes are called where nobody has said."""
-    if task == "boxes":
-        return ("object",)
-    if task == "masks":
-        labels = targets[targets != IGNORE]
-        n = int(labels.max()) if labels.size and np.isfinite(labels.max()) else 1
-        return ("foreground",) if n <= 1 else tuple(str(k) for k in range(1, min(n, IGNORE) + 1))
-    n = int(targets.max()) + 1 if targets.size else 0
-    return tuple(str(k) for k in range(n))
 
 
 def hashed_order(groups: np.ndarray, seed: int) -> list[str]:

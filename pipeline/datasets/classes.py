@@ -26,6 +26,7 @@ from .listing import files_by_stem, folders, honoured, split_word
 from .pictures import ENDINGS, read_picture
 
 DIGITS = tuple("0123456789")
+OWN_FILES = "classes"  # data.name of what belongs to no named set
 
 
 @dataclass
@@ -60,7 +61,7 @@ def load(
     channels: int = 1,
     invert: bool = False,
     seed: int = 0,
-    name: str = "classes",
+    name: str = OWN_FILES,
     class_names: tuple[str, ...] = (),
     advice: str = OWN,
 ) -> Dataset:
@@ -122,7 +123,7 @@ def load(
         notes.append(f"{got.n_coarse} picture(s) have 16 bits a colour, of which the upper 8 were read")
     names, stack = np.array(got.names), np.stack(got.images)
     assigned, _ = honoured(names, got.splits, seed, where, notes)
-    if name == "classes" and any(got.splits):  # of the named sets it is known
+    if name == OWN_FILES and any(got.splits):  # of the named sets it is known
         refuse_shared(stack, names, assigned, name)
     return Dataset(
         name=name,

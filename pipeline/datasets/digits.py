@@ -42,7 +42,12 @@ STROKES: tuple[tuple[list[tuple[float, float]], ...], ...] = (
 
 
 def load_digits(
-    root: Path, *, image_shape=(SIZE, SIZE), n_images: int = 1800, content_seed: int = 0, seed: int = 0
+    root: Path,
+    *,
+    image_shape: tuple[int, int] = (SIZE, SIZE),
+    n_images: int = 1800,
+    content_seed: int = 0,
+    seed: int = 0,
 ) -> Dataset:
     """Draw digits below ``root/synthetic`` unless they are there, and read them as MNIST.
 

@@ -18,6 +18,8 @@ SPLIT_WORDS = {
 }  # fmt: skip
 MAX_FILES = 5_000_000
 
+_OF_LAYOUTS = ("images", "labels", "annotations", "masks", "jpegimages")  # folders that sort files by what they are
+
 
 def files_by_stem(folder: Path, endings: Iterable[str], *, deep: bool = False) -> dict[str, Path]:
     """The files of a folder with one of these endings, in any case, by their path without it.
@@ -140,7 +142,7 @@ def split_of_path(stem: str) -> tuple[str | None, str]:
         word = split_word(part)
         if word and split is None:
             split = word
-        elif part.lower() not in ("images", "labels", "annotations", "masks", "jpegimages"):
+        elif part.lower() not in _OF_LAYOUTS:
             rest.append(part)
     return split, "/".join([*rest, name])
 

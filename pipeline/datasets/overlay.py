@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 
 import numpy as np
-from cotrain.hardware.errors import OutputError
+from cotrain.hardware import files
+from cotrain.pipeline.tasks import task_of
 
 from .base import Dataset
 
@@ -28,7 +29,7 @@ def overlay(
     dataset : Dataset
     path : Path
     n : int
-        How many samples, spread evenly over the data set; for masks only those that mark something are taken.
+        How many samples, spread evenly over the data set; of masks only those that mark something are taken.
     predicted : (len(dataset), ...), optional
         Boxes or masks to draw as well.
     n_columns : int
@@ -46,8 +47,9 @@ def overlay(
     from PIL import Image
 
     some = np.arange(len(dataset))
-    if dataset.task == "masks":
-        some = some[dataset.targets.any(axis=(1, 2))]
+    task = task_of(dataset.task)
+    if task.outlined:
+        some = some[task.size_of_target(dataset.targets) > 0]
     some = some[np.unique(np.linspace(0, len(some) - 1, min(n, len(some))).round().astype(int))]
     tiles = [draw(dataset, i, None if predicted is None else predicted[i]) for i in some]
     height, width = tiles[0].shape[:2]
@@ -58,13 +60,9 @@ def overlay(
         y, x = k // n_columns * (height + GAP), k % n_columns * (width + GAP)
         sheet[y : y + height, x : x + width] = tile
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        Image.fromarray(sheet).save(temporary, format="PNG")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another folder") from None
+    png = io.BytesIO()
+    Image.fromarray(sheet).save(png, format="PNG")
+    files.write_bytes(path, png.getvalue())
     return path
 
 
@@ -80,27 +78,8 @@ def draw(dataset: Dataset, index: int, predicted: np.ndarray | None = None, zoom
     if image.ndim == 2:
         image = np.repeat(image[..., np.newaxis], 3, axis=2)
     picture = (image.repeat(zoom, axis=0).repeat(zoom, axis=1) * 255).astype(np.uint8)
-    edges = _box_edges if dataset.task == "boxes" else _mask_edges
+    task = task_of(dataset.task)
     for target, colour in ((dataset.targets[index], TRUE_COLOUR), (predicted, PREDICTED_COLOUR)):
         if target is not None:
-            picture[edges(target, (picture.shape[0], picture.shape[1]), zoom)] = colour
+            picture[task.outline(target, (picture.shape[0], picture.shape[1]), zoom)] = colour
     return picture
-
-
-def _box_edges(box: np.ndarray, shape: tuple[int, int], zoom: int) -> np.ndarray:
-    """Where the lines of a box run; (height, width) bool."""
-    size = np.array([*shape, *shape])
-    y0, x0, y1, x1 = np.clip(np.round(box * size).astype(int), 0, size - 1)
-    out = np.zeros(shape, dtype=bool)
-    thick = max(zoom // 2, 1)
-    out[y0 : y1 + 1, x0 : x1 + 1] = True
-    out[y0 + thick : y1 + 1 - thick, x0 + thick : x1 + 1 - thick] = False
-    return out
-
-
-def _mask_edges(mask: np.ndarray, shape: tuple[int, int], zoom: int) -> np.ndarray:
-    """The outline of a mask, inside it; (height, width) bool."""
-    large = np.kron(mask > 0.5, np.ones((zoom, zoom), dtype=bool))
-    padded = np.pad(large, 1)
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return large & ~inner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,8 @@ class Task(ABC):
     ----------
     name : str
         `Dataset.task`.
+    target_dtype : str
+        Of the array of targets.
     metric, metric_name : str
         Key in metrics.json, and what people call it.
     unit : str
@@ -37,12 +40,27 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    target_dtype: ClassVar[str] = "float32"
     metric: ClassVar[str]
     metric_name: ClassVar[str]
     unit: ClassVar[str] = "image"
     losses: ClassVar[tuple[str, ...]]
     outlined: ClassVar[bool] = True
     view_settings: ClassVar[tuple[str, ...]] = ("shift", "scale", "stretch", "gain", "tone", "rotate_deg")
+
+    # Targets
+
+    @abstractmethod
+    def target_shape(self, n: int, height: int, width: int) -> tuple[int, ...]:
+        """Shape of the targets of `n` images."""
+
+    @abstractmethod
+    def check_targets(self, dataset: Dataset, refuse: Callable[[str], None]) -> None:
+        """Call `refuse` with a reason for the first target or class name that cannot be; their shape is right."""
+
+    @abstractmethod
+    def class_names_of(self, targets: np.ndarray) -> tuple[str, ...]:
+        """What classes are called where nobody has said."""
 
     # The readout
 
@@ -131,15 +149,24 @@ class Task(ABC):
         settings : pipeline.experiment.PhaseSettings
             `view_shift` and the like; one below 0 is left to the task.
         """
-        from cotrain.pipeline.datasets.augment import augment
+        scale, offset, chosen = np.float32(dataset.pixel_scale), np.float32(dataset.pixel_offset), self.views(settings)
+        if scale == 1 and offset == 0:
+            return self.view(images, targets, rng, **chosen)
+        views, moved = self.view((images - offset) / scale, targets, rng, **chosen)
+        return views * scale + offset, moved
 
-        return augment(
-            self.name, images, targets, rng, pixels=(dataset.pixel_scale, dataset.pixel_offset),
-            **self.views(settings),
-        )  # fmt: skip
+    @abstractmethod
+    def view(
+        self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, **settings: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A random view of each sample, of pixels in [0, 1]; `settings` as in `datasets.augment`."""
+
+    def moved(self, targets: np.ndarray, matrix: np.ndarray, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """Targets of images that were moved by a map of `pipeline.datasets.warp`."""
+        return targets
 
     def views(self, settings: PhaseSettings) -> dict[str, Any]:
-        """Arguments of the task's `datasets.augment` function."""
+        """Arguments of `view`."""
         drawn = {name: getattr(settings, f"view_{name}") for name in self.view_settings}
         return {name: value for name, value in drawn.items() if value >= 0}
 
@@ -206,6 +233,10 @@ class Task(ABC):
     def size_of_target(self, targets: np.ndarray) -> np.ndarray:
         """How much there is to see in each target (n,): of a group, the sample with the most is shown."""
         return np.zeros(len(targets))
+
+    def outline(self, target: np.ndarray, shape: tuple[int, int], zoom: int) -> np.ndarray:
+        """Where to draw a target or prediction into a picture enlarged to `shape`; (height, width) bool."""
+        return np.zeros(shape, dtype=bool)
 
     def label(self, prediction: np.ndarray, class_names: tuple[str, ...]) -> str:
         """A prediction or target in words, where it cannot be drawn."""

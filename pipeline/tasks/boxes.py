@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.datasets.checks import first_bad
 from cotrain.pipeline.metrics import box_iou, group_means
 from cotrain.pipeline.tasks.base import JudgedShifted, Task
 from cotrain.pipeline.tasks.scaling import TargetScaler
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cotrain.pipeline.training.backend import Job
 
 MAE_WEIGHT = 0.3  # in "giou-mae": it pulls where the boxes do not meet yet
+EDGE = 1e-5  # how far a box may leave the picture, as a fraction of it: float32's rounding
 LEAST_DEVIATION = 1e-3  # a coordinate that never changes is not blown up
 
 
@@ -26,6 +28,24 @@ class Boxes(JudgedShifted, Task):
     metric, metric_name = "iou", "IoU"
     view_settings = ("shift", "scale", "stretch", "gain", "tone")  # a turned box is none
     losses = ("mse", "mae", "huber", "giou", "giou-mae")
+
+    def target_shape(self, n: int, height: int, width: int) -> tuple[int, ...]:
+        return (n, 4)
+
+    def check_targets(self, dataset: Dataset, refuse: Callable[[str], None]) -> None:
+        boxes = dataset.targets
+        outside = ~((boxes >= -EDGE) & (boxes <= 1 + EDGE)).all(axis=1)
+        empty = ~(boxes[:, :2] < boxes[:, 2:]).all(axis=1)
+        for bad, text in ((outside, "is not inside the picture"), (empty, "has no area")):
+            if bad.any():
+                name, k = first_bad(dataset, bad)
+                values = ", ".join(f"{v:g}" for v in boxes[k])
+                refuse(f"{name}: the box [y0, x0, y1, x1] = [{values}] {text}; expected fractions of it, 0 to 1")
+        if len(dataset.class_names) != 1:
+            refuse(f"boxes have {len(dataset.class_names)} class names: expected one")
+
+    def class_names_of(self, targets: np.ndarray) -> tuple[str, ...]:
+        return ("object",)
 
     def output_shape(self, dataset: Dataset) -> tuple[int, ...]:
         return (4,)
@@ -52,6 +72,18 @@ class Boxes(JudgedShifted, Task):
         of = {"mse": losses.mean_square, "mae": losses.mean_absolute, "huber": losses.huber}
         return of[job.loss](prediction, target)
 
+    def view(
+        self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, **settings: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from cotrain.pipeline.datasets.augment import augment_boxes
+
+        return augment_boxes(images, targets, rng, **settings)
+
+    def moved(self, targets: np.ndarray, matrix: np.ndarray, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
+        from cotrain.pipeline.datasets.warp import move_boxes
+
+        return move_boxes(targets, matrix, offset, size)
+
     def scores(
         self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: Sequence[str] = ()
     ) -> np.ndarray:
@@ -67,6 +99,16 @@ class Boxes(JudgedShifted, Task):
 
     def size_of_target(self, targets: np.ndarray) -> np.ndarray:
         return (targets[:, 2] - targets[:, 0]) * (targets[:, 3] - targets[:, 1])
+
+    def outline(self, target: np.ndarray, shape: tuple[int, int], zoom: int) -> np.ndarray:
+        """Where the lines of a box run; (height, width) bool."""
+        size = np.array([*shape, *shape])
+        y0, x0, y1, x1 = np.clip(np.round(target * size).astype(int), 0, size - 1)
+        out = np.zeros(shape, dtype=bool)
+        thick = max(zoom // 2, 1)
+        out[y0 : y1 + 1, x0 : x1 + 1] = True
+        out[y0 + thick : y1 + 1 - thick, x0 + thick : x1 + 1 - thick] = False
+        return out
 
 
 def constant_box(boxes: np.ndarray) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.datasets.checks import first_bad
 from cotrain.pipeline.tasks.base import Task
 from cotrain.pipeline.tasks.scaling import TargetScaler
 
@@ -21,9 +22,26 @@ class Classes(Task):
 
     name = "classes"
     metric, metric_name = "accuracy", "accuracy"
+    target_dtype = "int64"
     losses = ("cross-entropy",)
     outlined = False
     view_settings = (*Task.view_settings, "flip", "cutout")
+
+    def target_shape(self, n: int, height: int, width: int) -> tuple[int, ...]:
+        return (n,)
+
+    def check_targets(self, dataset: Dataset, refuse: Callable[[str], None]) -> None:
+        n = len(dataset.class_names)
+        bad = (dataset.targets < 0) | (dataset.targets >= n)
+        if bad.any():
+            name, k = first_bad(dataset, bad)
+            refuse(f"{name}: the class is {dataset.targets[k]}: expected 0 to {n - 1}, a place among {n} class names")
+        if n < 2:
+            refuse(f"there is one class only ({', '.join(dataset.class_names)}): expected at least two to tell apart")
+
+    def class_names_of(self, targets: np.ndarray) -> tuple[str, ...]:
+        n = int(targets.max()) + 1 if targets.size else 0
+        return tuple(str(k) for k in range(n))
 
     def output_shape(self, dataset: Dataset) -> tuple[int, ...]:
         return (dataset.n_classes,)
@@ -53,6 +71,13 @@ class Classes(Task):
         from cotrain.pipeline.training import losses
 
         return losses.cross_entropy(prediction, losses.softmax(teacher))
+
+    def view(
+        self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, **settings: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from cotrain.pipeline.datasets.augment import augment_classes
+
+        return augment_classes(images, targets, rng, **settings)
 
     def scores(
         self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: Sequence[str] = ()

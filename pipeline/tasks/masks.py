@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cotrain.hardware.errors import InputError
@@ -28,6 +28,31 @@ class Masks(Task):
     metric, metric_name = "dice", "Dice"
     unit = "volume"
     losses = ("bce-dice", "ce-dice")
+
+    def target_shape(self, n: int, height: int, width: int) -> tuple[int, ...]:
+        return (n, height, width)
+
+    def check_targets(self, dataset: Dataset, refuse: Callable[[str], None]) -> None:
+        n = len(dataset.class_names)
+        allowed = np.zeros(IGNORE + 1, dtype=bool)
+        allowed[[*range(n + 1), IGNORE]] = True
+        for k, mask in enumerate(dataset.targets):
+            whole = (
+                np.isfinite(mask).all() and mask.min() >= 0 and mask.max() <= IGNORE and (mask == np.rint(mask)).all()
+            )
+            if not (whole and allowed[mask.astype(np.intp)].all()):
+                values = [v for v in np.unique(mask).tolist() if not (v == IGNORE or (0 <= v <= n and v == int(v)))]
+                more = ", ..." if len(values) > 3 else ""
+                refuse(
+                    f"{dataset.names[k]}: the mask holds {', '.join(f'{v:g}' for v in values[:3])}{more}: expected 0 "
+                    f"for the background, 1 to {n} for {', '.join(dataset.class_names[:5])}, "
+                    f"{IGNORE} for what is not labelled"
+                )
+
+    def class_names_of(self, targets: np.ndarray) -> tuple[str, ...]:
+        labels = targets[targets != IGNORE]
+        n = int(labels.max()) if labels.size and np.isfinite(labels.max()) else 1
+        return ("foreground",) if n <= 1 else tuple(str(k) for k in range(1, min(n, IGNORE) + 1))
 
     def output_shape(self, dataset: Dataset) -> tuple[int, ...]:
         return (*dataset.image_shape, 1 if dataset.n_classes == 1 else dataset.n_classes + 1)
@@ -80,6 +105,18 @@ class Masks(Task):
         scores, wanted = losses.split(prediction, n_scores), losses.split(teacher, n_scores)
         return losses.cross_entropy(scores, losses.softmax(wanted))
 
+    def view(
+        self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, **settings: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from cotrain.pipeline.datasets.augment import augment_masks
+
+        return augment_masks(images, targets, rng, **settings)
+
+    def moved(self, targets: np.ndarray, matrix: np.ndarray, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
+        from cotrain.pipeline.datasets.warp import warp_masks
+
+        return warp_masks(targets, matrix, offset)
+
     def scores(
         self, predicted: np.ndarray, true: np.ndarray, groups: np.ndarray, class_names: Sequence[str] = ()
     ) -> np.ndarray:
@@ -126,6 +163,13 @@ class Masks(Task):
 
     def size_of_target(self, targets: np.ndarray) -> np.ndarray:
         return ((targets > 0) & (targets != IGNORE)).sum(axis=(1, 2))
+
+    def outline(self, target: np.ndarray, shape: tuple[int, int], zoom: int) -> np.ndarray:
+        """The outline of a mask, inside it; (height, width) bool."""
+        large = np.kron(target > 0.5, np.ones((zoom, zoom), dtype=bool))
+        padded = np.pad(large, 1)
+        inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        return large & ~inner
 
 
 def _labels(class_names: Sequence[str]) -> range:
