@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from cotrain.hardware.chip.limits import BOARDS
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.checked import setting, settings
-from cotrain.pipeline.evaluation.rows import MODELS
+from cotrain.pipeline.evaluation.rows import MODELS, RUN
 from cotrain.pipeline.tasks import LOSSES, TASKS
 
 SEED_MOST = 2**32 - 1  # what NumPy's RandomState takes
@@ -342,7 +342,10 @@ class DeploySettings:
         default="emulator",
         choices=("emulator", "reference"),
     )
-    models: tuple[str, ...] = setting("the rows that are run", default=MODELS, choices=MODELS, shortest=1)
+    models: tuple[str, ...] = setting(
+        "the rows that are run; model is your own in its framework, which all of them include",
+        default=MODELS, choices=RUN, shortest=1,
+    )  # fmt: skip
     limit: int = setting("test samples that are scored; 0: all", default=0, unit="samples", least=0, most=10**9)
     n_steps: int = setting("of a presentation; 0: the fine-tuning's", default=0, least=0, most=100000)
     readout_steps: int = setting(

@@ -4,14 +4,18 @@ import json
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import onnx
 import onnx_models
 import pytest
 from cotrain.hardware.errors import InputError
+from cotrain.pipeline import experiment as experiments
+from cotrain.pipeline.evaluation import framework
 from cotrain.pipeline.networks import activity
 from cotrain.pipeline.networks.forward import layer_outputs
 from cotrain.pipeline.networks.readers import read_model
+from cotrain.pipeline.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +64,59 @@ def test_every_stage_takes_it(segmenter, tmp_path):
     assert history["calibrated"]
     metrics = json.loads((tmp_path / "runs/own/deploy/metrics.json").read_text())
     assert all(row["value"] is not None for row in metrics["rows"] if row["model"].startswith("loihi"))
+    own = metrics["rows"][1]
+    assert own["model"] == "model" and own["value"] is not None and own["framework"].startswith("onnx")
     placement = json.loads((tmp_path / "runs/own/quantize/placement.json").read_text())
     assert placement["hardware_options"]["snip_max_spikes_per_step"] >= 50
+
+
+def experiment_of(path, **data):
+    lines = [f"{key} = {json.dumps(value)}" for key, value in data.items()]
+    folder = path.parent / "own.toml"
+    folder.write_text(
+        "\n".join(["[data]", 'name = "synthetic-planes"', *lines, f'[network]\nname = "model"\npath = "{path}"'])
+        + "\n[train]\nepochs = 0\n"
+    )
+    return experiments.load(str(folder))
+
+
+def test_the_framework_computes_what_the_reader_does(segmenter):
+    """ONNX's own implementation, in a process of its own; channels first comes back in the network's order."""
+    model, images = read_model(segmenter), np.random.default_rng(1).random((5, 16, 24, 1)).astype(np.float32)
+    with framework.OwnModel(experiment_of(segmenter), model.spec) as own:
+        (batch,) = own.run(images)
+    assert own.extra["framework"].startswith("onnx")
+    mine = layer_outputs(model.spec, model.params, images)["readout"].reshape(5, -1)
+    np.testing.assert_allclose(batch.readout[:, 0], mine, rtol=0, atol=1e-4)  # logits of float32 probabilities
+
+
+def test_what_a_framework_cannot_compute_is_said(segmenter, monkeypatch):
+    monkeypatch.setattr(framework, "_framework", lambda path: "keras_of_tomorrow")
+    with pytest.raises(framework.NotRun, match="keras_of_tomorrow is not installed"):
+        framework.OwnModel(experiment_of(segmenter), read_model(segmenter).spec)
+
+
+def test_no_framework_is_given_a_file_that_names_other_code(tmp_path):
+    hidden = {"module": "os", "class_name": "system", "config": {"command": f"touch {tmp_path}/done"}}
+    layers = [{"class_name": "Dense", "module": "keras.layers", "config": {"units": 1, "kernel_initializer": hidden}}]
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+    with pytest.raises(framework.NotRun, match="code of 'os', which is not run"):
+        framework._trust(tmp_path / "mine.h5")
+
+
+def test_a_localiser_may_end_in_a_sigmoid(tmp_path):
+    path, g = tmp_path / "box.onnx", onnx_models.Graph((1, 6, 6), seed=3)
+    x = g.node("Flatten", g.node("Relu", g.conv("input", 1, 2, (3, 3))), axis=1)
+    onnx.save(g.model(g.node("Sigmoid", g.node("Gemm", x, g.random(32, 4), g.random(4))), [4]), path)
+    model, images = read_model(path), np.random.default_rng(0).random((7, 6, 6, 1)).astype(np.float32)
+    boxes, readout = TASKS["boxes"], layer_outputs(model.spec, model.params, images)["readout"]
+    said = model.predict(images)
+    np.testing.assert_allclose(boxes.predictions(readout, model.spec), said, rtol=0, atol=1e-6)
+    scaler = boxes.scaler(said, final="sigmoid")  # fine-tuning learns logits, standardised
+    np.testing.assert_allclose(scaler.restore(scaler.standardise(said)), said, rtol=0, atol=1e-5)
+    standardised = layer_outputs(model.spec, scaler.unfold(model.params), images)["readout"]
+    np.testing.assert_allclose(standardised, scaler.standardise(said), rtol=0, atol=1e-3)
 
 
 def test_check_reads_models(segmenter, tmp_path):

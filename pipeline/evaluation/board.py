@@ -42,7 +42,7 @@ def board_row(checked: Any, scored: dict[str, np.ndarray], metrics: dict[str, An
 
     def values(outputs):
         readout = decode(spec, np.stack(list(outputs.values()))[:, np.newaxis])
-        predicted = task.predict(readout, spec.output_shape)
+        predicted = task.predictions(readout, spec)
         return task.scores(predicted, scored["targets"][chosen], scored["groups"][chosen], metrics["class_names"])
 
     found = values(checked.outputs)

@@ -11,11 +11,11 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline.datasets import Dataset
-from cotrain.pipeline.evaluation import models, shards
+from cotrain.pipeline.evaluation import framework, models, shards
 from cotrain.pipeline.evaluation.row_states import RowStates
-from cotrain.pipeline.evaluation.rows import MODELS, ROWS
+from cotrain.pipeline.evaluation.rows import MODELS, OWN, ROWS, RUN, rows_of
 from cotrain.pipeline.evaluation.tally import Tally, agreement, skipped
-from cotrain.pipeline.experiment import Experiment, nearest
+from cotrain.pipeline.experiment import OWN_MODEL, Experiment, nearest
 from cotrain.pipeline.networks import NetworkSpec, Params
 from cotrain.pipeline.tasks import task_of
 
@@ -37,9 +37,9 @@ class Evaluation:
 def check_models(names: Iterable[str]) -> tuple[str, ...]:
     """The rows to run, in their order; InputError for an unknown one."""
     for name in names:
-        if name not in MODELS:
-            raise InputError(f"unknown model {name!r}{nearest(name, list(MODELS))}; there are {', '.join(MODELS)}")
-    return tuple(name for name in MODELS if name in names)
+        if name not in RUN:
+            raise InputError(f"unknown model {name!r}{nearest(name, list(RUN))}; there are {', '.join(RUN)}")
+    return tuple(name for name in RUN if name in names)
 
 
 def evaluate(
@@ -76,12 +76,16 @@ def evaluate(
     protocols = task.protocols(dataset, experiment.data)
     protocol_rows: dict[str, list] = {name: [] for name in protocols}
     started, n_done = time.perf_counter(), 0
-    for model in MODELS:
-        if model not in wanted or not runner.can(model):
-            reason = "not asked for (deploy.models)" if model not in wanted else "no parameters for it"
-            rows.append(skipped(model, reason))
+    for model, asked in rows_of(experiment.network.name == OWN_MODEL, wanted).items():
+        if not asked or not runner.can(model):
+            rows.append(skipped(model, "no parameters for it" if asked else "not asked for (deploy.models)"))
             continue
-        (tally, *others), extra, seconds = runner.run(model, [dataset, *protocols.values()])
+        try:
+            (tally, *others), extra, seconds = runner.run(model, [dataset, *protocols.values()])
+        except framework.NotRun as reason:
+            rows.append(skipped(model, str(reason)))
+            say(f"  {model:<16} not run: {reason}")
+            continue
         rows.append({**tally.row(model, seconds), **extra})
         result.predictions[f"{model}/prediction"] = tally.prediction
         result.predictions[f"{model}/group_values"] = tally.group_scores()
@@ -143,7 +147,7 @@ class _Runner:
         self.states, self.say = states, say
 
     def can(self, model: str) -> bool:
-        return model == "constant" or self._kind(model) in self.params
+        return model in ("constant", OWN) or self._kind(model) in self.params
 
     @staticmethod
     def _kind(model: str) -> str:
@@ -164,8 +168,8 @@ class _Runner:
             self.say(f"  {model}: going on after {n_done} of {n_samples} samples")
         if n_done == n_samples:
             return tallies, facts["extra"], facts["seconds"]
-        before, params = facts["seconds"], self.params[self._kind(model)]
-        if shards.active() and not n_done:
+        before, params = facts["seconds"], self.params.get(self._kind(model), {})
+        if shards.active() and not n_done and model != OWN:
             with Progress(f"{model} on {n_samples} samples", n_samples) as progress:
                 extra = shards.run(self.experiment, self.spec, params, model, tallies, progress)
             facts = {"extra": extra, "seconds": time.perf_counter() - started}

@@ -10,6 +10,7 @@ from typing import Any
 import nengo
 import numpy as np
 from cotrain.hardware.placement.cores import LoweredNetwork
+from cotrain.pipeline.evaluation.rows import OWN
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.networks import BuiltNetwork, Edge, NetworkSpec, Params, build, neurons_for
@@ -310,6 +311,10 @@ def open_model(
     experiment: Experiment, spec: NetworkSpec, params: Params, model: str, extra: dict | None = None
 ) -> NengoDLModel | LoihiModel:
     """The network of a row of the comparison, to be run on images; `extra` is what the row told before."""
+    if model == OWN:
+        from cotrain.pipeline.evaluation.framework import OwnModel
+
+        return OwnModel(experiment, spec)
     if model.startswith("loihi-"):
         return LoihiModel(experiment, spec, params, experiment.deploy.target, extra)
     if model == "ann":

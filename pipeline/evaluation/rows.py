@@ -22,6 +22,7 @@ ROWS = {
     row.name: row
     for row in (
         Row("constant", "best prediction that ignores the image", "cross"),
+        Row("model", "your model, in the framework that it was made with", "star"),
         Row("ann", "rates, NengoDL", "square", "ann"),
         Row("converted", "ANN's parameters, spiking, NengoDL", "hollow-circle", "ann", spiking=True),
         Row("hybrid", "fine-tuned with spikes, NengoDL", "hollow-diamond", "hybrid", spiking=True),
@@ -31,8 +32,16 @@ ROWS = {
     )
 }
 BOARD = "loihi-board"  # what came back from a lab; appended to the others
-MODELS = tuple(name for name in ROWS if name != BOARD)  # those that are run here, in their order
+OWN = "model"  # of an experiment whose network is a model that was made elsewhere
+MODELS = tuple(name for name in ROWS if name not in (BOARD, OWN))  # of every network, in their order
+RUN = (MODELS[0], OWN, *MODELS[1:])  # those that are run here
 CHIP_FIRST = ("loihi-hybrid", "loihi-converted", "hybrid", "converted", "ann")  # the row a verdict is about
+
+
+def rows_of(own: bool, asked: tuple[str, ...]) -> dict[str, bool]:
+    """The rows of a comparison, and whether each is asked for; `own`: of a model that was made elsewhere."""
+    asked = RUN if set(asked) >= set(MODELS) else asked
+    return {name: name in asked for name in (RUN if own else MODELS)}
 
 
 def run_rows(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:

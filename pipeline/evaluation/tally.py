@@ -46,7 +46,7 @@ class Tally:
             self.step_spikes += batch.step_spikes
 
     def _predict(self, readout: np.ndarray, n_steps: int) -> np.ndarray:
-        return self.task.predict(decode(self.spec, readout, n_steps), self.spec.output_shape)
+        return self.task.predictions(decode(self.spec, readout, n_steps), self.spec)
 
     @property
     def n_done(self) -> int:

@@ -9,6 +9,7 @@ from cotrain.pipeline.networks.arithmetic import bordered, convolve, convolve_tr
 from cotrain.pipeline.networks.spec import IMAGE, Edge, NetworkSpec, Params
 
 VALUES_AT_ONCE = 20_000_000  # that bound a batch
+PROBABILITY_LEAST = 1e-9
 
 Activate = Callable[[str, np.ndarray], np.ndarray]
 
@@ -81,3 +82,11 @@ def finished(spec: NetworkSpec, readout: np.ndarray) -> np.ndarray:
         shifted = np.exp(readout - readout.max(axis=-1, keepdims=True))
         return shifted / shifted.sum(axis=-1, keepdims=True)
     return readout
+
+
+def unfinished(spec: NetworkSpec, outputs: np.ndarray) -> np.ndarray:
+    """Readouts whose `finished` are these outputs: logits, up to what float32 holds of a probability near 0 or 1."""
+    if spec.final == "linear":
+        return outputs
+    p = np.clip(outputs.astype(np.float64), PROBABILITY_LEAST, 1)
+    return np.log(p / np.maximum(1 - p, PROBABILITY_LEAST)) if spec.final == "sigmoid" else np.log(p)

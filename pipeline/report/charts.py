@@ -147,6 +147,8 @@ def mark(x: float, y: float, css: str, shape: str = "circle", size: float = 4) -
         "square": f"M{x - size:.1f} {y - size:.1f}h{2 * size:g}v{2 * size:g}h{-2 * size:g}z",
         "diamond": f"M{x:.1f} {y - d:.1f}l{d:g} {d:g}l{-d:g} {d:g}l{-d:g} {-d:g}z",
         "triangle": f"M{x:.1f} {y - s:.1f}l{s:g} {2 * s:g}h{-2 * s:g}z",
+        "star": f"M{x:.1f} {y - d:.1f}v{2 * d:g}M{x - d:.1f} {y:.1f}h{2 * d:g}M{x - s / 1.5:.1f} {y - s / 1.5:.1f}"
+        f"l{s / 0.75:g} {s / 0.75:g}M{x - s / 1.5:.1f} {y + s / 1.5:.1f}l{s / 0.75:g} {-s / 0.75:g}",
         "cross": f"M{x - s:.1f} {y - s:.1f}l{2 * s:g} {2 * s:g}M{x - s:.1f} {y + s:.1f}l{2 * s:g} {-2 * s:g}",
     }
     return f'<path class="mark {css}{hollow}" d="{paths[name]}"/>'

@@ -37,6 +37,8 @@ class Task(ABC):
         Which of the settings ``view_...`` count.
     outlined : bool
         Whether targets and predictions can be drawn into a picture; otherwise `label` puts them into words.
+    finishes : bool
+        Whether a sigmoid at the end of a network changes a prediction. It moves neither the highest score nor 0.
     """
 
     name: ClassVar[str]
@@ -46,6 +48,7 @@ class Task(ABC):
     unit: ClassVar[str] = "image"
     losses: ClassVar[tuple[str, ...]]
     outlined: ClassVar[bool] = True
+    finishes: ClassVar[bool] = False
     view_settings: ClassVar[tuple[str, ...]] = ("shift", "scale", "stretch", "gain", "tone", "rotate_deg")
 
     # Targets
@@ -89,6 +92,12 @@ class Task(ABC):
             Of a readout, `output_shape`.
         """
 
+    def predictions(self, readout: np.ndarray, spec) -> np.ndarray:
+        """Predictions of a network (pipeline.networks.NetworkSpec) from its readouts (n, size)."""
+        from cotrain.pipeline.networks.forward import finished
+
+        return self.predict(finished(spec, readout) if self.finishes else readout, spec.output_shape)
+
     @abstractmethod
     def as_prediction(self, targets: np.ndarray) -> np.ndarray:
         """Targets as predictions have them: what a network that is never wrong predicts."""
@@ -101,10 +110,11 @@ class Task(ABC):
             raise InputError(f"train.loss is {loss}; for {self.name} expected one of {', '.join(self.losses)}")
 
     @abstractmethod
-    def scaler(self, targets: np.ndarray, view_shift: float = 0.0) -> TargetScaler:
+    def scaler(self, targets: np.ndarray, view_shift: float = 0.0, final: str = "linear") -> TargetScaler:
         """How training targets are standardised.
 
         `view_shift` is what augmentation adds to their spread: shifts drawn uniformly from -view_shift to view_shift.
+        `final` is `NetworkSpec.final`, what follows the readout on the host.
         """
 
     @abstractmethod

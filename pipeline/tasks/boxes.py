@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cotrain.hardware.errors import InputError
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.datasets.checks import first_bad
 from cotrain.pipeline.metrics import box_iou, group_means
 from cotrain.pipeline.tasks.base import JudgedShifted, Task
-from cotrain.pipeline.tasks.scaling import TargetScaler
+from cotrain.pipeline.tasks.scaling import LogitScaler, TargetScaler
 
 if TYPE_CHECKING:
     from cotrain.pipeline.compat import Tensor
@@ -27,6 +28,7 @@ class Boxes(JudgedShifted, Task):
     name = "boxes"
     metric, metric_name = "iou", "IoU"
     view_settings = ("shift", "scale", "stretch", "gain", "tone")  # a turned box is none
+    finishes = True
     losses = ("mse", "mae", "huber", "giou", "giou-mae")
 
     def target_shape(self, n: int, height: int, width: int) -> tuple[int, ...]:
@@ -57,8 +59,19 @@ class Boxes(JudgedShifted, Task):
     def as_prediction(self, targets: np.ndarray) -> np.ndarray:
         return targets.astype(np.float32)
 
-    def scaler(self, targets: np.ndarray, view_shift: float = 0.0) -> TargetScaler:
+    def check_network(self, spec, dataset: Dataset) -> None:
+        super().check_network(spec, dataset)
+        if spec.final == "softmax":
+            raise InputError(
+                f"network.name {spec.name} ends in a soft-max, whose values add up to 1; the four edges of a box do "
+                "not: expected a model that ends in a linear layer or a sigmoid"
+            )
+
+    def scaler(self, targets: np.ndarray, view_shift: float = 0.0, final: str = "linear") -> TargetScaler:
         """Each coordinate to mean 0 and deviation 1, so that a network learns more than their mean."""
+        if final == "sigmoid":
+            logits = LogitScaler.logits(targets)
+            return LogitScaler(logits.mean(axis=0), np.maximum(logits.std(axis=0), LEAST_DEVIATION))
         deviation = np.maximum(np.sqrt(targets.var(axis=0) + view_shift**2 / 3), LEAST_DEVIATION)
         return TargetScaler(targets.mean(axis=0).astype(np.float32), deviation.astype(np.float32))
 

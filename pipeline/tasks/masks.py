@@ -66,7 +66,7 @@ class Masks(Task):
         """Booleans where nothing but 0 and 1 occurs, else uint8."""
         return targets.astype(bool if targets.max(initial=0) <= 1 else np.uint8)
 
-    def scaler(self, targets: np.ndarray, view_shift: float = 0.0) -> TargetScaler:
+    def scaler(self, targets: np.ndarray, view_shift: float = 0.0, final: str = "linear") -> TargetScaler:
         """Labels stay as they are."""
         return TargetScaler.identity()
 

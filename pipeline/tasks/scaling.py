@@ -6,8 +6,9 @@ what is saved gives targets as they are, boxes in fractions of the image.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -44,3 +45,22 @@ class TargetScaler:
         """The inverse of `fold`."""
         kernels = {name: params[name] / self.deviation for name in params if name.startswith("readout.kernel")}
         return {**params, **kernels, "readout.bias": (params["readout.bias"] - self.mean) / self.deviation}
+
+
+@dataclass(frozen=True)
+class LogitScaler(TargetScaler):
+    """The same of a network that ends in a sigmoid: it is the logits of the targets that are standardised."""
+
+    LEAST: ClassVar[float] = 1e-3  # from 0 and 1: edges of a box that lie on the image's have no finite logit
+
+    @classmethod
+    def logits(cls, targets: np.ndarray) -> np.ndarray:
+        """(n, size) float32."""
+        p = np.clip(targets.reshape(len(targets), -1), cls.LEAST, 1 - cls.LEAST)
+        return np.log(p / (1 - p)).astype(np.float32)
+
+    def standardise(self, targets: np.ndarray) -> np.ndarray:
+        return (self.logits(targets) - self.mean) / self.deviation
+
+    def restore(self, targets):
+        return 1 / (1 + math.e ** -super().restore(targets))

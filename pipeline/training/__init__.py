@@ -95,7 +95,7 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
         spec=spec,
         neurons=experiment.neurons,
         task=task,
-        scaler=task.scaler(dataset.subset("train").targets, views),
+        scaler=task.scaler(dataset.subset("train").targets, views, spec.final),
         loss=experiment.train.loss,
         settings=settings,
         dt_s=experiment.dt_s,

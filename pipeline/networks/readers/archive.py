@@ -195,6 +195,19 @@ def open_keras(path: Path) -> Tuple[Dict[str, Any], Weights]:
     return _config(config, path.name), Weights(weights, path.name, legacy=False)
 
 
+def keras_version(path: Path) -> int:
+    """The major version of the Keras that saved a file; 2 where it does not say."""
+    data = _bytes(path)
+    if data.startswith(HDF5_START):
+        found = Weights(data, path.name, legacy=True).attribute("keras_version")
+        text = found.decode("ascii", "replace") if isinstance(found, bytes) else ""
+    else:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            told = parse_json(_member(archive, "metadata.json", CONFIG_BYTES), f"{path.name}: metadata.json", AGAIN)
+        text = str(told.get("keras_version", "")) if isinstance(told, dict) else ""
+    return int(text[0]) if text[:1].isdigit() else 2
+
+
 def _bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > FILE_BYTES:

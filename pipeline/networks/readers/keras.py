@@ -50,6 +50,10 @@ class KerasModel:
                 return tuple(shape[1:])
         return ()
 
+    def channels_first(self) -> bool:
+        """Whether the model takes an image as (channels, height, width): the chip's order alone is read."""
+        return False
+
     def walk(self, lowering: Lowering, value: Value, rectifiers: int = -1) -> Tuple[Value, int]:
         """Call `lowering` for each layer; returns the output and the number of rectifiers that were met."""
         walker = _Walker(self, lowering, rectifiers)

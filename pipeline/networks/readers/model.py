@@ -30,6 +30,8 @@ class ForeignModel:
         What reading it cost or changed, a line each.
     order : ndarray or None
         Value i of the model's output is value `order[i]` of the network's (channels first, for example).
+    input_layout : {"last", "first", "vector"}
+        Where the model itself has the channels of an image, or that it takes the image as a vector.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class ForeignModel:
     params: Params
     notes: Tuple[str, ...] = ()
     order: Optional[np.ndarray] = field(default=None, compare=False)
+    input_layout: str = "last"  # how the model itself takes an image: channels "last", "first", or as a "vector"
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The ANN's outputs in float32.
@@ -124,7 +127,8 @@ def read_model(
         lowering.notes.append(
             "pixels: all rectified layers listen to the image, on the host, so the image gets neurons of its own"
         )
-    return ForeignModel(path, spec, lowering.params, tuple(dict.fromkeys(lowering.notes)), order)
+    layout = "vector" if len(own) == 1 else "first" if reader.channels_first() else "last"
+    return ForeignModel(path, spec, lowering.params, tuple(dict.fromkeys(lowering.notes)), order, layout)
 
 
 def _walk(reader, shape, own, rectifiers: int, encode: bool):

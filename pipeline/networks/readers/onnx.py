@@ -109,6 +109,11 @@ class OnnxModel:
         own, last = self._own_input()
         return own if len(own) != 3 or last else (own[1], own[2], own[0])
 
+    def channels_first(self) -> bool:
+        """Whether the model takes an image as (channels, height, width)."""
+        own, last = self._own_input()
+        return len(own) == 3 and not last
+
     def walk(self, lowering: Lowering, value: Value, rectifiers: int = -1) -> Tuple[Value, int]:
         """Call `lowering` for each node; returns the output and the number of rectifiers that were met."""
         from cotrain.pipeline.networks.readers.onnx_call import Call
