@@ -38,6 +38,10 @@ __all__ = [
 
 NAME_BYTES = 100  # of a run folder; file systems take 255, and files below it are named after it
 OWN_MODEL = "model"  # network.name of a network that was made elsewhere
+# What such a model is presented with, where its experiment does not say. It has not been trained with spikes, and each
+# neuron has to hear rates in them: of MNIST's small layers nothing is left at 250 Hz and 1 ms (measured).
+MODEL_RATE_HZ = 500.0
+MODEL_SYNAPSE_S = 0.005
 
 
 @settings
@@ -148,9 +152,15 @@ def _build(tree: dict[str, Any], where: str) -> Experiment:
     known = [f.name for f in dataclasses.fields(Experiment)]
     values = {}
     if tree.get("network", {}) and isinstance(tree["network"], dict) and tree["network"].get("name") == OWN_MODEL:
-        sizes = dict.fromkeys(("height", "width", "channels"), 0)  # the model's own, unless they are given
-        if isinstance(tree.setdefault("data", {}), dict):
-            tree["data"] = {**sizes, **tree["data"]}
+        own = {  # unless they are given
+            "data": dict.fromkeys(("height", "width", "channels"), 0),  # the model's own
+            "neurons": {"rate_scale_hz": MODEL_RATE_HZ},
+            "train": {"backend": "tensorflow"},
+            "finetune": {"backend": "tensorflow", "synapse_s": MODEL_SYNAPSE_S},
+        }
+        for section, values_of_model in own.items():
+            if isinstance(tree.setdefault(section, {}), dict):
+                tree[section] = {**values_of_model, **tree[section]}
     try:
         for key, value in tree.items():
             if key not in known:

@@ -109,11 +109,21 @@ def _with_paths(tree: Tree, folder: Path, locations: dict[str, tuple[str, ...]])
 
 
 def _merge(base: Tree, tree: Tree) -> Tree:
+    """`tree` on top of `base`; a model of its own takes over nothing that was chosen for the neurons of another."""
     merged = dict(base)
+    if _network(tree) == "model" != _network(base):
+        merged.pop("neurons", None)
+        if isinstance(merged.get("finetune"), dict):
+            merged["finetune"] = {key: value for key, value in merged["finetune"].items() if key != "synapse_s"}
     for key, value in tree.items():
         old = merged.get(key)
         merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _network(tree: Tree) -> Any:
+    section = tree.get("network")
+    return section.get("name") if isinstance(section, dict) else None
 
 
 def _apply(tree: Tree, item: str) -> None:

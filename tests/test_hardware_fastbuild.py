@@ -322,3 +322,37 @@ def test_evaluation_points_leave_the_generator_where_nengo_does(dimensions):
     found = fastbuild._gen_eval_points(ens, ens.eval_points, rng=a)
     assert np.array_equal(found, nengo.builder.ensemble.gen_eval_points(ens, ens.eval_points, rng=b))
     assert a.randn() == b.randn() and a.randint(10**9) == b.randint(10**9)
+
+
+def _wide(d, **arguments):
+    """An ensemble of d dimensions of which the neurons alone are used, and a node of d dimensions into neurons."""
+    with nengo.Network(seed=3) as net:
+        node = nengo.Node(np.linspace(0, 1, d))
+        wide = nengo.Ensemble(12, d, label="wide", **arguments)
+        nengo.Connection(node, wide.neurons, transform=np.full((12, d), 0.05))
+        nengo.Probe(wide.neurons)
+    return net
+
+
+def test_what_nobody_reads_is_not_drawn_and_all_else_is(monkeypatch):
+    """Gains and biases come from the same random state as nengo-loihi's, which draws points and encoders first."""
+    monkeypatch.setattr(fastbuild, "WIDE", 3)
+    net = _wide(9, max_rates=nengo.dists.Uniform(50, 90))
+    expected, found = builder.Model(dt=0.001), LoweredNetwork(net, 0.001).integers()
+    expected.build(net)
+    for ours, theirs in zip(found.blocks, expected.blocks, strict=True):
+        np.testing.assert_array_equal(ours.compartment.bias, theirs.compartment.bias)
+        np.testing.assert_array_equal(ours.compartment.vth, theirs.compartment.vth)
+    assert np.isnan(found.params[net.all_ensembles[0]].eval_points).all()  # nobody has drawn any
+
+
+def test_thousands_of_dimensions_need_no_svd(monkeypatch):
+    """An SVD of a matrix of 2000 by 2000 takes many seconds, and Nengo does one for points and one for encoders."""
+
+    def svd(matrix):
+        raise AssertionError(f"an SVD of {matrix.shape}")
+
+    monkeypatch.setattr(np.linalg, "svd", svd)
+    start = time.process_time()
+    assert LoweredNetwork(_wide(2000), 0.001).integers().blocks
+    assert time.process_time() - start < 10

@@ -282,3 +282,24 @@ def test_the_probes_that_are_advised_can_be_read(kind):
         with hardware.Simulator(net, target) as sim:
             sim.run_steps(3)
             assert all(len(sim.data[p]) == 3 for p in net.probes)
+
+
+def _spread(padding, output):
+    """A transposed convolution of 3 by 3 pixels, kernel 3, stride 2, from one layer of the chip to another."""
+    transform = nengo.transforms.ConvolutionTranspose(
+        1, (3, 3, 1), (*output, 1), kernel_size=(3, 3), strides=(2, 2), padding=padding, init=np.full((3, 3, 1, 1), 0.1)
+    )
+    with nengo.Network(seed=1) as net:
+        pixels = nengo.Node(np.ones(9), label="pixels")
+        small = nengo.Ensemble(9, 1, label="small")
+        large = nengo.Ensemble(int(np.prod(output)), 1, label="large")
+        nengo.Connection(pixels, small.neurons)
+        nengo.Connection(small.neurons, large.neurons, transform=transform, label="spread")
+    return net
+
+
+def test_transposed_convolutions_that_nengo_loihi_misplaces_are_refused():
+    (violation,) = refused(_spread("same", (6, 6)))
+    assert "spread" in str(violation) and "output_shape (5, 5)" in violation.change
+    for padding, output in (("same", (5, 5)), ("valid", (7, 7))):  # what is advised
+        assert hardware.check(_spread(padding, output)).violations == ()

@@ -43,10 +43,12 @@ def test_layers_reach_one_and_the_function_stays(segmenter):
     before, after = (layer_outputs(model.spec, p, images) for p in (model.params, params))
     np.testing.assert_allclose(after["readout"], before["readout"], rtol=0, atol=1e-5)  # float32, sums of 6
     for entry in layers:
-        positive = after[entry["name"]][after[entry["name"]] > 0]
-        assert np.percentile(positive, 99.0) == pytest.approx(1, rel=0.02)  # the percentile is of a part of the values
+        values = after[entry["name"]]
+        for channel in np.moveaxis(values, -1, 0):
+            assert np.percentile(channel[channel > 0], 99.0) == pytest.approx(1, rel=0.02)
         assert entry["above"] == pytest.approx(0.01, abs=0.005)
-        assert entry["largest"] == pytest.approx(positive.max(), rel=1e-5)
+        assert entry["largest"] == pytest.approx(values.max(), rel=1e-5)
+        assert 0.1 * entry["scale"] <= entry["scale_least"] <= entry["scale"]
 
 
 def test_every_stage_takes_it(segmenter, tmp_path):
@@ -62,6 +64,8 @@ def test_every_stage_takes_it(segmenter, tmp_path):
     history = json.loads((tmp_path / "runs/own/train/history.json").read_text())
     assert [entry["name"] for entry in history["scales"]] == ["conv_0", "conv_2", "convtranspose_4"]
     assert history["calibrated"]
+    assert [entry["name"] for entry in history["agreement"]] == ["conv_0", "conv_2", "convtranspose_4", "readout"]
+    assert all(0.5 < entry["correlation"] <= 1 for entry in history["agreement"])
     metrics = json.loads((tmp_path / "runs/own/deploy/metrics.json").read_text())
     assert all(row["value"] is not None for row in metrics["rows"] if row["model"].startswith("loihi"))
     own = metrics["rows"][1]
@@ -117,6 +121,15 @@ def test_a_localiser_may_end_in_a_sigmoid(tmp_path):
     np.testing.assert_allclose(scaler.restore(scaler.standardise(said)), said, rtol=0, atol=1e-5)
     standardised = layer_outputs(model.spec, scaler.unfold(model.params), images)["readout"]
     np.testing.assert_allclose(standardised, scaler.standardise(said), rtol=0, atol=1e-3)
+
+
+def test_a_model_takes_over_no_neurons_of_another_network(segmenter, tmp_path):
+    (tmp_path / "mine.toml").write_text(f'base = "mnist"\n[network]\nname = "model"\npath = "{segmenter}"\n')
+    (tmp_path / "more.toml").write_text('base = "mine.toml"\n[neurons]\nrate_scale_hz = 300.0\n')
+    base, mine, more = (experiments.load(name) for name in ("mnist", f"{tmp_path}/mine.toml", f"{tmp_path}/more.toml"))
+    assert (mine.neurons.rate_scale_hz, mine.finetune.synapse_s) == (500, 0.005)
+    assert (more.neurons.rate_scale_hz, more.finetune.synapse_s) == (300, 0.005)
+    assert mine.finetune.n_steps == base.finetune.n_steps and mine.train.loss == base.train.loss
 
 
 def test_check_reads_models(segmenter, tmp_path):

@@ -23,12 +23,13 @@ from cotrain.hardware.builder.probes import chip_probe, split_probe
 VERSION = (1, 1)  # of nengo-loihi, whose functions these are held to
 
 
-def fast_model(dt_s: float, label: Optional[str] = None) -> Any:
-    """A new `nengo_loihi.builder.Model` that builds fast."""
+def fast_model(dt_s: float, label: Optional[str] = None, net: Optional[nengo.Network] = None) -> Any:
+    """A new `nengo_loihi.builder.Model` that builds fast; of `net`, nothing random that it does not read."""
     model = door.Model(dt=float(dt_s), label=label)
     if _known():
-        model.builder = _builder()
-        model.host_pre.builder = model.host.builder = _host_builder()
+        draws = Draws(net)
+        model.builder = _builder(draws)
+        model.host_pre.builder = model.host.builder = _host_builder(draws)
     return model
 
 
@@ -60,12 +61,12 @@ def _with(function, **names):
     return copy
 
 
-def _builder():
+def _builder(draws):
     """nengo-loihi's Builder; build functions that somebody else has registered stay."""
     base, network, connection, ensemble, probe = door.Builder, door.network, door.connection, door.ensemble, door.probe
     read = {name: _with(getattr(probe, name), LoihiProbe=chip_probe()) for name in ("conn_probe", "signal_probe")}
     ours = {
-        ensemble.build_ensemble: _with(ensemble.build_ensemble, gen_eval_points=_gen_eval_points),
+        ensemble.build_ensemble: draws.given_to(ensemble.build_ensemble),
         network.build_network: _with(
             network.build_network,
             split_model=split_model,
@@ -80,10 +81,10 @@ def _builder():
     return _derived(base, ours)
 
 
-def _host_builder():
+def _host_builder(draws):
     """Nengo's Builder, for the ensembles on the host."""
     theirs = nengo.builder.ensemble
-    ours = {theirs.build_ensemble: _with(theirs.build_ensemble, gen_eval_points=_gen_eval_points)}
+    ours = {theirs.build_ensemble: draws.given_to(theirs.build_ensemble)}
     return _derived(nengo.builder.Builder, ours)
 
 
@@ -92,7 +93,9 @@ def _derived(base, ours):
     return type("FastBuilder", (base,), {"builders": builders})()
 
 
-# --- random draws: what takes time is NumPy's shuffling of rows
+# --- random draws: what takes time is NumPy's shuffling of rows, and an SVD that turns them about in many dimensions
+
+WIDE = 256  # dimensions from which on what nobody reads is not turned: an SVD's time grows with their cube
 
 
 class _QuickShuffle(np.random.RandomState):
@@ -106,13 +109,61 @@ class _QuickShuffle(np.random.RandomState):
         x[...] = x[order]
 
 
-def _gen_eval_points(ens, eval_points, rng, **kwargs):
-    """As `nengo.builder.ensemble.gen_eval_points`."""
-    quick = _QuickShuffle()
-    quick.set_state(rng.get_state())
-    points = nengo.builder.ensemble.gen_eval_points(ens, eval_points, rng=quick, **kwargs)
-    rng.set_state(quick.get_state())
-    return points
+class Draws:
+    """Evaluation points and encoders as Nengo draws them, in many dimensions those alone that something reads.
+
+    An ensemble whose neurons are connected, and that is neither decoded nor encoded, has no use for either. What is
+    drawn after them (gains, biases) is drawn from the same random state as ever.
+    """
+
+    def __init__(self, net: Optional[nengo.Network]):
+        self._known = net is not None
+        self._ensemble: Any = None  # that is being built
+        connections, probes = (net.all_connections, net.all_probes) if net is not None else ([], [])
+        self._decoded = {c.pre_obj for c in connections} | {p.obj for p in probes}
+        self._encoded = {c.post_obj for c in connections}
+
+    def given_to(self, build_ensemble):
+        """A copy of a function that builds ensembles with these draws."""
+        return _with(build_ensemble, gen_eval_points=self.eval_points, get_samples=self.encoders)
+
+    def eval_points(self, ens, eval_points, rng, **kwargs):
+        """As `nengo.builder.ensemble.gen_eval_points`."""
+        self._ensemble = ens
+        quick = _QuickShuffle()
+        quick.set_state(rng.get_state())
+        if self._needless(ens, eval_points, self._decoded):
+            n = ens.n_eval_points
+            n = nengo.builder.ensemble.default_n_eval_points(ens.n_neurons, ens.dimensions) if n is None else n
+            _draw(eval_points, n, ens.dimensions, quick)
+            points = np.broadcast_to(np.float64(np.nan), (n, ens.dimensions))
+        else:
+            points = nengo.builder.ensemble.gen_eval_points(ens, eval_points, rng=quick, **kwargs)
+        rng.set_state(quick.get_state())
+        return points
+
+    def encoders(self, dist, n, d=None, rng=np.random):
+        """As `nengo.dists.get_samples` for the encoders of the ensemble that is being built."""
+        if not self._needless(self._ensemble, dist, self._decoded | self._encoded):
+            return nengo.dists.get_samples(dist, n, d, rng=rng)
+        quick = _QuickShuffle()
+        quick.set_state(rng.get_state())
+        _draw(dist, n, d, quick)
+        rng.set_state(quick.get_state())
+        encoders = np.zeros((n, d))
+        encoders[:, 0] = 1
+        return encoders
+
+    def _needless(self, ens, dist, readers) -> bool:
+        scattered = type(dist) is nengo.dists.ScatteredHypersphere
+        return self._known and scattered and ens.dimensions > WIDE and ens not in readers
+
+
+def _draw(dist, n: int, d: int, rng) -> None:
+    """Take from `rng` what ``dist.sample(n, d, rng)`` takes, for a `nengo.dists.ScatteredHypersphere`, d > 1."""
+    dist.base.sample(n, d - 1 if dist.surface else d, rng)
+    for _ in range(d):
+        rng.standard_normal(d)
 
 
 # --- rounding to integers: nengo-loihi's function sees each synapse group as if it had one entry

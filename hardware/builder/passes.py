@@ -67,7 +67,7 @@ def build_uncut(net: nengo.Network, dt_s: float = 0.001, remove_passthrough: boo
 
 
 def _build(net: nengo.Network, dt_s: float, remove_passthrough: bool) -> Any:
-    model = fast_model(dt_s, f"{net}, dt={dt_s:f}")
+    model = fast_model(dt_s, f"{net}, dt={dt_s:f}", net)
     with door.translated(model):
         for sub in [net] + net.all_networks:
             door.add_params(sub)

@@ -15,6 +15,7 @@ import nengo
 import numpy as np
 import scipy.sparse
 from cotrain.hardware.builder.arguments import MAX_SEED
+from cotrain.hardware.builder.convolution import axes_of
 from cotrain.hardware.builder.names import without_address
 from cotrain.hardware.errors import CotrainError, InputError, MisfitError, UnsupportedError
 from nengo.base import FrozenObject
@@ -239,6 +240,31 @@ def crossed_passthrough(model: Any) -> Iterator[Refusal]:
             yield Refusal("passthrough", name_of(node), reason, KEEP_PASSTHROUGH, UnsupportedError)
 
 
+def misplaced_transposed(model: Any) -> Iterator[Refusal]:
+    """nengo_loihi puts a transposed convolution with padding "same" beside its place, unless its output is smallest.
+
+    Its padding (`nengo_loihi.conv.conv2d_loihi_weights`) is Nengo's where the output is (input - 1) * stride + 1 long.
+    """
+    for conn in model.toplevel.all_connections:
+        transform, post = conn.transform, getattr(conn.post_obj, "ensemble", None)
+        if not isinstance(transform, nengo.transforms.ConvolutionTranspose) or transform.padding != "same":
+            continue
+        if post is None or not isinstance(conn.pre_obj, nengo.ensemble.Neurons) or not model.split.on_chip(post):
+            continue
+        there, wanted = transform.output_shape.spatial_shape, []
+        for axis in axes_of(transform):
+            smallest, spread = (axis.n_in - 1) * axis.stride + 1, axis.kernel - 1
+            theirs = min(max(axis.n_out + spread - smallest, 0), 2 * spread) // 2
+            wanted.append(axis.n_out if theirs == axis.before else smallest)
+        if tuple(wanted) != tuple(there):
+            reason = (
+                f"nengo_loihi puts a transposed convolution with padding 'same' and outputs of {tuple(there)} beside "
+                "its place"
+            )
+            change = f"use padding='valid', or output_shape {tuple(wanted)} in space"
+            yield Refusal("transposed", name_of(conn), reason, change, UnsupportedError)
+
+
 def cycles(model: Any) -> Iterator[Refusal]:
     """What runs on the host needs an order; a loop needs a synapse somewhere."""
     for host in (model.host_pre, model.host):
@@ -249,7 +275,7 @@ def cycles(model: Any) -> Iterator[Refusal]:
             yield Refusal("cycles", "the host", reason, "give one of them a synapse, nengo.Lowpass(0) at the least")
 
 
-AFTER = (probes_not_readable, built_not_finite, crossed_passthrough, cycles)
+AFTER = (probes_not_readable, built_not_finite, crossed_passthrough, misplaced_transposed, cycles)
 
 
 def after_build(model: Any) -> List[Refusal]:

@@ -304,14 +304,16 @@ average = 0.97
 """,
 }
 
-_MODEL = (
-    """
+_MODEL = """
 [network]
 name = "model"
 path = @MODEL@
-"""
-    + _NEURONS
-    + """
+
+[neurons]
+kind = "rectified"
+rate_curve = "loihi"
+rate_scale_hz = 500.0  # it was not trained with spikes: a neuron has to hear rates in them
+
 [train]
 epochs = 0  # keep the model's own weights
 
@@ -323,6 +325,5 @@ batch_size = 16
 learning_rate = 1e-4
 n_steps = 60  # of 1 ms a picture
 readout_steps = 30
-synapse_s = 0.001
+synapse_s = 0.005
 """
-)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from cotrain.pipeline.compat import make_deterministic
 from cotrain.pipeline.datasets.base import Dataset
-from cotrain.pipeline.experiment import Experiment, PhaseSettings
+from cotrain.pipeline.experiment import MODEL_RATE_HZ, MODEL_SYNAPSE_S, Experiment, PhaseSettings
 from cotrain.pipeline.networks import Params, activity
 from cotrain.pipeline.networks.foreign import OWN_MODEL, model_for
 from cotrain.pipeline.tasks import network_for, task_of
 from cotrain.pipeline.training.backend import Job, make_backend
 from cotrain.pipeline.training.loop import Schedule, TrainingResult, fit
+
+FAITHFUL = 0.97  # correlation of outputs with the model's from which on its decisions are mostly kept (measured, MNIST)
 
 __all__ = ["TrainingResult", "finetune", "job_for", "train"]
 
@@ -53,8 +55,25 @@ def train(
 
         say("  fitting kernels and biases to spikes, on training images and without labels (network.calibrate)")
         hybrid = job_for(experiment.deployed(), dataset, "hybrid")
-        return TrainingResult(calibrated(hybrid, trained.params, images), {**history, "calibrated": True})
+        found, layers = calibrated(hybrid, trained.params, images)
+        for line in _heard(layers, experiment.deployed()):
+            say(f"  {line}")
+        return TrainingResult(found, {**history, "calibrated": True, "agreement": layers})
     return TrainingResult(trained.params, history)
+
+
+def _heard(layers: list[dict], experiment: Experiment) -> list[str]:
+    """What is told of a model's spikes (`unrolled.calibrate`): how well they tell its activations, and what helps."""
+    told = ", ".join(f"{layer['name']} {layer['correlation']:.3f}" for layer in layers)
+    lines = [f"correlation of spikes with the model's activations on training images: {told}"]
+    tune, rate_hz = experiment.finetune, experiment.neurons.rate_scale_hz
+    if layers[-1]["correlation"] < FAITHFUL:
+        lines.append(
+            f"little is left of the model's outputs after {tune.n_steps} steps at {rate_hz:g} Hz with synapses of "
+            f"{1000 * tune.synapse_s:g} ms; set finetune.synapse_s to {MODEL_SYNAPSE_S:g}, neurons.rate_scale_hz to "
+            f"{MODEL_RATE_HZ:g}, more steps, or fine-tune"
+        )
+    return lines
 
 
 def finetune(

@@ -25,7 +25,9 @@ GAIN = (0.5, 2.0)  # of a channel, in a round
 VALUES = 40_000_000  # of a layer's spikes over all steps, that bound the images that are looked at
 
 
-def calibrated(job: Job, params: Params, images: np.ndarray, most: int = 64) -> Params:
+def calibrated(
+    job: Job, params: Params, images: np.ndarray, most: int = 64
+) -> tuple[Params, list[dict[str, str | float]]]:
     """Parameters whose spikes are closest to the activations that `params` have without spikes.
 
     Parameters
@@ -39,9 +41,12 @@ def calibrated(job: Job, params: Params, images: np.ndarray, most: int = 64) -> 
 
     Returns
     -------
-    dict of ndarray
+    params : dict of ndarray
+    layers : list of dict
+        ``name`` and ``correlation``, of the layer's mean spikes with the activations that they stand for, over all
+        neurons and images that were looked at; last of the readout.
     """
-    spec = job.spec
+    spec, told = job.spec, []
     size = max(layer.n_neurons for layer in spec.layers) * job.n_steps
     n = int(np.clip(VALUES // size, 4, most))
     chosen = images[np.linspace(0, len(images) - 1, min(len(images), n)).astype(int)]
@@ -69,12 +74,31 @@ def calibrated(job: Job, params: Params, images: np.ndarray, most: int = 64) -> 
         for edge in layer.edges():
             found[edge.param] = (found[edge.param] * gain).astype(np.float32)
         found[f"{layer.name}.bias"] = bias.astype(np.float32)
+        told.append(_told(layer.name, wanted[layer.name], means[layer.name].numpy()))
     tensors = {edge.param: tf.constant(found[edge.param]) for edge in spec.readout.edges()}
-    read = incoming(spec.readout, means, tensors, tf.float32).numpy() + found[f"{spec.readout.name}.bias"]
-    _, factor, _ = _differences(wanted[spec.readout.name], read)
-    shift = (wanted[spec.readout.name] - read).reshape(-1, spec.readout.units).mean(axis=0)
-    found[f"{spec.readout.name}.bias"] = (found[f"{spec.readout.name}.bias"] + shift).astype(np.float32)
-    return found
+    name, bias = spec.readout.name, found[f"{spec.readout.name}.bias"]
+    read, target = incoming(spec.readout, means, tensors, tf.float32).numpy() + bias, wanted[spec.readout.name]
+    told.append(_told(name, target, read))
+    gain, shift = _least_squares(target, read)
+    for edge in spec.readout.edges():
+        found[edge.param] = (found[edge.param] * gain).astype(np.float32)
+    found[f"{name}.bias"] = (gain * bias + shift).astype(np.float32)
+    return found, told
+
+
+def _told(name: str, wanted: np.ndarray, got: np.ndarray) -> dict[str, str | float]:
+    a, b = (x.ravel() - x.mean(dtype=np.float64) for x in (wanted, got))
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return {"name": name, "correlation": float(a @ b) / size if size else 0.0}
+
+
+def _least_squares(wanted: np.ndarray, got: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(gain, shift) of each channel for which gain * got + shift is closest to `wanted`."""
+    a, s = (x.reshape(-1, x.shape[-1]).astype(np.float64) for x in (wanted, got))
+    a0, s0 = a - a.mean(axis=0), s - s.mean(axis=0)
+    var = (s0 * s0).mean(axis=0)
+    gain = np.divide((a0 * s0).mean(axis=0), var, out=np.ones(a.shape[1]), where=var > 1e-12).clip(*GAIN)
+    return gain.astype(np.float32), (a.mean(axis=0) - gain * s.mean(axis=0)).astype(np.float32)
 
 
 def _differences(wanted: np.ndarray, got: np.ndarray):
