@@ -291,8 +291,9 @@ def _spread(padding, output):
     )
     with nengo.Network(seed=1) as net:
         pixels = nengo.Node(np.ones(9), label="pixels")
-        small = nengo.Ensemble(9, 1, label="small")
-        large = nengo.Ensemble(int(np.prod(output)), 1, label="large")
+        alike = {"gain": Choice([100]), "bias": Choice([0])}
+        small = nengo.Ensemble(9, 1, label="small", **alike)
+        large = nengo.Ensemble(int(np.prod(output)), 1, label="large", **alike)
         nengo.Connection(pixels, small.neurons)
         nengo.Connection(small.neurons, large.neurons, transform=transform, label="spread")
     return net
