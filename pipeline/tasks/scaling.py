@@ -62,5 +62,5 @@ class LogitScaler(TargetScaler):
     def standardise(self, targets: np.ndarray) -> np.ndarray:
         return (self.logits(targets) - self.mean) / self.deviation
 
-    def restore(self, targets):
+    def restore(self, targets: Any) -> Any:
         return 1 / (1 + math.e ** -super().restore(targets))
