@@ -11,8 +11,9 @@ from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.compiler.compile import compile_network, program_from_model
 from cotrain.hardware.compiler.program import Program
 from cotrain.hardware.emulator.emulator import Emulator, warm_up
-from cotrain.hardware.emulator.kernels import _decay, _wrap22, _wrap24, run_sample
+from cotrain.hardware.emulator.kernels import run_sample
 from cotrain.hardware.emulator.memory import GENERAL, LIF, RELU, stages_of
+from cotrain.hardware.emulator.updates import _decay, _wrap22, _wrap24
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.simulator.interface import FastInterface
 from cotrain.hardware.simulator.links import reference_interface

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import List, Optional, Sequence
+from typing import Optional, Sequence
 
 import numpy as np
-from cotrain.hardware.builder.probes import weighted_by_vectors
-from cotrain.hardware.compiler.program import ARRAYS, Program, ProgramProbe
-from cotrain.hardware.emulator.kernels import Readout, Scratch, run_sample
-from cotrain.hardware.emulator.memory import LayoutBuilder
+from cotrain.hardware.compiler.program import ARRAYS, Program
+from cotrain.hardware.emulator.flat import STEP
+from cotrain.hardware.emulator.kernels import Scratch, run_sample
+from cotrain.hardware.emulator.memory import GENERAL, LayoutBuilder
+from cotrain.hardware.emulator.readout import Recorder, Recording
+from cotrain.hardware.emulator.updates import WORD
+from cotrain.hardware.emulator.vectors import MAX_LANES
 from cotrain.hardware.errors import InputError
 
 MAX_CHUNK = 32  # steps that a layer runs in a row; more would not fit the spike lists into the cache
+BLOCK_BYTES = 768 << 10  # synaptic input of a layer for the steps that it runs in a row: most of a second-level cache
 EVENT_BYTES = 64 << 20  # bound on the spike lists of one thread
 
 
@@ -42,18 +45,6 @@ def default_threads() -> int:
         return os.cpu_count() or 1
 
 
-@dataclass
-class Recording:
-    """What one sample left behind; see `kernels.run_sample` for the fields."""
-
-    spikes: np.ndarray
-    currents: np.ndarray
-    voltages: np.ndarray
-    n_spikes: np.ndarray
-    n_synops: np.ndarray
-    overflows: np.ndarray
-
-
 class Emulator:
     """A program laid out for this machine. Thread-safe: state lives in `Scratch` objects.
 
@@ -71,46 +62,12 @@ class Emulator:
         self.place = builder.place
         self.n_places = builder.n_places
         self.n_layers = builder.n_layers
-        self.record = record or {}
-        self._readout()
+        self.recorder = Recorder(program, self.layout, self.place, record or {})
         noisy = np.flatnonzero(program.noise_on)
         self._noisy = noisy
         # as emulator/interface.py, NoiseState: float64, rounded towards zero
         self._noise_offset = program.noise_offset[noisy] * 64
         self._noise_scale = 2.0 ** (program.noise_exp[noisy] - 7)
-
-    def _readout(self):
-        wanted = {"spiked": [], "voltage": [], "current": []}
-        for probe in self.program.probes:
-            wanted[probe.key].extend(probe.compartments)
-        for key, compartments in self.record.items():
-            wanted[key].append(np.asarray(compartments, dtype=np.int64))
-        # columns in the order of layers and neurons, so that a whole layer is a slice
-        p = self.program
-        layer = np.repeat(p.block_layer, np.diff(p.block_start))
-        self.columns, self._column_of = {}, {}
-        for key, parts in wanted.items():
-            chosen = np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
-            chosen = chosen[np.lexsort((p.neuron[chosen], layer[chosen]))].astype(np.int64)
-            self.columns[key] = chosen
-            self._column_of[key] = np.full(p.n_compartments, -1, dtype=np.int64)
-            self._column_of[key][chosen] = np.arange(len(chosen))
-        spike_column = np.full(self.n_places, -1, dtype=np.int32)
-        spike_column[self.place[self.columns["spiked"]]] = np.arange(len(self.columns["spiked"]))
-        starts = {
-            key: np.searchsorted(layer[self.columns[key]], np.arange(self.n_layers + 1)).astype(np.int64)
-            for key in ("current", "voltage")
-        }
-        self.readout = Readout(
-            spike_column,
-            starts["current"],
-            self.place[self.columns["current"]],
-            starts["voltage"],
-            self.place[self.columns["voltage"]],
-        )
-        self._probe_columns = [
-            [_slice_or_index(self._column_of[probe.key][c]) for c in probe.compartments] for probe in p.probes
-        ]
 
     # --- one sample
 
@@ -119,22 +76,42 @@ class Emulator:
         per_step = 4 * max(1, int(self.layout.layer_size.sum()))
         chunk = max(1, min(MAX_CHUNK, n_steps, EVENT_BYTES // per_step - 1))
         size = (chunk + 1) * self.layout.layer_size
-        flags = np.zeros(self.n_places, dtype=np.uint8)
+        stride = -(-int(self.layout.layer_size.max(initial=1)) // WORD) * WORD
+        block = self._block(chunk)
+        beyond = max(MAX_LANES, STEP * int(self.layout.flat_blocks.max(initial=0)))  # zeros are added there
+        words = np.zeros(stride // WORD * int(block.max(initial=1)), dtype=np.uint64)
 
         def registers() -> np.ndarray:
             return np.zeros(self.n_places, dtype=np.int32)
 
         return Scratch(
-            registers(),
-            registers(),
-            registers(),
-            registers(),
-            flags=flags,
+            q=np.zeros(stride * int(block.max(initial=1)) + beyond, dtype=np.int32),
+            q_stride=stride,
+            block=block,
+            u=registers(),
+            v=registers(),
+            r=registers(),
+            words=words.view(np.uint16),
+            words64=words,
             events=np.empty(int(size.sum()), dtype=np.int32),
             event_start=np.concatenate([[0], np.cumsum(size)[:-1]]).astype(np.int64),
             slot=np.zeros((self.n_layers, chunk + 2), dtype=np.int64),
             rows=np.zeros(256, dtype=np.int64),
         )
+
+    def _block(self, chunk: int) -> np.ndarray:
+        """(n_layers,) steps that a layer can run in a row before others must know its spikes."""
+        layout = self.layout
+        block = np.maximum(1, np.minimum(chunk, BLOCK_BYTES // np.maximum(4, 4 * layout.layer_size)))
+        block[layout.layer_kind == GENERAL] = 1
+        for first, last in zip(layout.stage_start[:-1], layout.stage_start[1:]):
+            alone = layout.stage_layer[first]
+            units = layout.projection_unit[layout.projection_start[alone] : layout.projection_start[alone + 1]]
+            if last - first > 1 or alone in units:
+                block[layout.stage_layer[first:last]] = 1
+        for start in (self.recorder.readout.u_start, self.recorder.readout.v_start):
+            block[np.diff(start) > 0] = 1  # registers are read after every step
+        return block.astype(np.int64)
 
     def new_counts(self) -> np.ndarray:
         return np.zeros(self.n_places, dtype=np.int32)
@@ -159,51 +136,24 @@ class Emulator:
     def run_one(self, scratch, start, lines, n_steps, noise, counts, resume=False) -> Recording:
         """Run one sample, from rest unless `resume`; see `kernels.run_sample`."""
         if not resume:
-            for state in (scratch.q, scratch.u, scratch.v, scratch.r, scratch.flags):
+            for state in (scratch.u, scratch.v, scratch.r):
                 state.fill(0)
-        self._last_spikes(scratch)
+            scratch.slot[:, :2] = scratch.event_start[:, None]  # no spikes before the first step
         n_spikes, n_synops = (np.zeros(self.n_layers, dtype=np.int64) for _ in range(2))
         overflows = np.zeros((self.n_layers, 3), dtype=np.int64)
-        spikes = np.zeros((n_steps, len(self.columns["spiked"])), dtype=np.uint8)
-        us = np.empty((n_steps, len(self.columns["current"])), dtype=np.int32)
-        vs = np.empty((n_steps, len(self.columns["voltage"])), dtype=np.int32)
+        recorder = self.recorder
+        words = np.empty((n_steps, recorder.n_words), dtype=np.uint64)
+        us = np.empty((n_steps, len(recorder.columns["current"])), dtype=np.int32)
+        vs = np.empty((n_steps, len(recorder.columns["voltage"])), dtype=np.int32)
         run_sample(
-            self.layout, scratch, self.readout, n_steps, start, lines, noise,
-            spikes, us, vs, n_spikes, n_synops, overflows, counts,
+            self.layout, scratch, recorder.readout, n_steps, start, lines, noise,
+            words, us, vs, n_spikes, n_synops, overflows, counts,
         )  # fmt: skip
-        return Recording(spikes.view(bool), us, vs, n_spikes, n_synops, overflows)
-
-    def _last_spikes(self, scratch):
-        """The first list of each layer: its spikes of the step before."""
-        spiked = np.flatnonzero(scratch.flags)
-        bounds = np.searchsorted(spiked, self.layout.layer_start)
-        for layer, at in enumerate(scratch.event_start):
-            lines = spiked[bounds[layer] : bounds[layer + 1]] - self.layout.layer_start[layer]
-            scratch.events[at : at + len(lines)] = lines
-            scratch.slot[layer, :2] = at, at + len(lines)
-
-    def table(self, recording: Recording, key: str) -> np.ndarray:
-        """(n_steps, n_columns) of what was recorded."""
-        return {"spiked": recording.spikes, "current": recording.currents, "voltage": recording.voltages}[key]
+        return recorder.recording(words, us, vs, n_spikes, n_synops, overflows)
 
     def read(self, recording: Recording, key: str, compartments) -> np.ndarray:
         """(n_steps, n) values of some recorded compartments."""
-        return self.table(recording, key)[:, self._column_of[key][compartments]]
-
-    def probe_outputs(self, recording: Recording, probe: int) -> List[np.ndarray]:
-        """What a probe reads, one array per block."""
-        table = self.table(recording, self.program.probes[probe].key)
-        return [table[:, columns] for columns in self._probe_columns[probe]]
-
-    def probe_elements(self, probe: int):
-        """(columns, weight) of a probe that takes each value by itself, None if it adds values up."""
-        p = self.program.probes[probe]
-        weights = {None if w is None else w.item() if w.ndim == 0 else "array" for w in p.weights}
-        if len(weights) > 1 or "array" in weights or not p.compartments:
-            return None
-        columns = self._column_of[p.key][np.concatenate(p.compartments)]
-        columns = columns if p.reindexing is None else columns[p.reindexing]
-        return _slice_or_index(columns), weights.pop()
+        return self.recorder.read(recording, key, compartments)
 
     # --- many samples
 
@@ -244,12 +194,6 @@ class Emulator:
             return list(pool.map(one, range(n_samples)))
 
 
-def _slice_or_index(columns):
-    if len(columns) and (np.diff(columns) == 1).all():
-        return slice(int(columns[0]), int(columns[-1]) + 1)
-    return columns
-
-
 def input_lists(spikes, n_steps):
     """Spike lists of `kernels.run_sample` from one (n_steps, size) array per input, one step later."""
     start = np.zeros((len(spikes), n_steps + 1), dtype=np.int64)
@@ -263,18 +207,3 @@ def input_lists(spikes, n_steps):
         lines.append(line.astype(np.int32))
         total += len(line)
     return start, np.concatenate(lines) if lines else np.zeros(0, dtype=np.int32)
-
-
-def decode(probe: ProgramProbe, outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """Weight what a probe read, as ``LoihiProbe.weight_outputs``.
-
-    The products are the same NumPy calls on arrays of the same shape and layout, since the order in which floats are
-    summed is part of the result.
-    """
-    if any(w is not None and w.ndim == 1 for w in probe.weights):
-        return weighted_by_vectors(outputs, probe.weights, probe.reindexing)
-    weighted = [o if w is None else np.asarray(o).dot(w) for o, w in zip(outputs, probe.weights)]
-    if any(w is not None and w.ndim > 1 for w in probe.weights):
-        return np.asarray(sum(weighted))
-    result = np.column_stack(weighted)
-    return result if probe.reindexing is None else result[..., probe.reindexing]

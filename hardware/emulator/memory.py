@@ -6,7 +6,7 @@ that reach the same targets form a *group*; they differ only in their row of wei
 kept once.
 
 Names: a *unit* sends spikes (the layers, then the host's inputs). A *projection* joins a unit to a layer. A *pattern*
-is the shape of a group's targets: runs of neighbours relative to the first one, each padded to `pool.LANES`.
+is the shape of a group's targets: runs of neighbours relative to the first one, each padded to `vectors.LANES`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any, Dict, List
 
 import numpy as np
 from cotrain.hardware.compiler.program import Program
+from cotrain.hardware.emulator.flat import flat_tables
 from cotrain.hardware.emulator.pool import Pool, distinct_rows, numbers
 
 _ALIGN = 64  # layers start at multiples of this many compartments
 _INT16_MAX = 32767
+_CURRENT_RANGE = 1 << 23  # of a register of 23 bits and a sign
 
 # Everything the kernels read, as one flat tuple of arrays.
 Layout = namedtuple(
@@ -27,8 +29,8 @@ Layout = namedtuple(
     [
         "layer_start",  # (n_layers + 1,) int64, first place of each layer
         "layer_size",  # (n_layers,) int64, compartments without padding
-        "layer_kind",  # (n_layers,) int64, which update: see kernels.update_layer
-        "layer_scalars",  # (n_layers, 5) int32: 4095 - decay_u, 4096 - decay_v, refractory, vmin, vmax
+        "layer_kind",  # (n_layers,) int64, which update: see updates.update_layer
+        "layer_scalars",  # (n_layers, 6) int32: 4095 - decay_u, 4096 - decay_v, refractory, vmin, vmax, bound on |u|
         "stage_start",  # (n_stages + 1,) int64 into stage_layer; layers of a stage are run together
         "stage_layer",  # int64
         "bias",  # the following have one value per place
@@ -40,6 +42,7 @@ Layout = namedtuple(
         "vmax",
         "noise_row",  # row of the noise table, -1: none
         "noise_membrane",
+        "unit_size",  # (n_units,) int64, lines of each unit
         "projection_start",  # (n_layers + 1,) int64: projections into each layer
         "projection_unit",  # int64
         "projection_offset",  # int64, first value of the unit's lines in line_group, line_row
@@ -54,6 +57,12 @@ Layout = namedtuple(
         "run_offset",  # int32, relative to the group's first place
         "run_blocks",  # int32, length / LANES
         "pool",  # int16 weights
+        "flat_start",  # of each projection, int64: first number of its lines in flat_line, -1: it has none
+        "flat_runs",  # int64, runs of each of its lines
+        "flat_blocks",  # int64, length of each run / flat.STEP
+        "flat_sources",  # float64, lines of a group, on average
+        "flat_line",  # int32, of each line: first weight in flat_pool / flat.STEP, synapses, place of each run
+        "flat_pool",  # int16 weights, with zeros where runs are filled up
     ],
 )
 
@@ -99,6 +108,7 @@ class LayoutBuilder:
         edges = [(u, k) for k in range(self.n_layers) for u in unit[start[k] : start[k + 1]] if u < self.n_layers]
         stages = stages_of(self.n_layers, edges)
         kind, scalars = self._kinds()
+        arrays = pool.arrays()
         return Layout(
             layer_start=self.layer_start,
             layer_size=self.layer_size.astype(np.int64),
@@ -106,6 +116,7 @@ class LayoutBuilder:
             layer_scalars=scalars,
             stage_start=np.cumsum([0] + [len(s) for s in stages]).astype(np.int64),
             stage_layer=np.array([k for s in stages for k in s], dtype=np.int64),
+            unit_size=self.unit_size,
             projection_start=np.array(start, dtype=np.int64),
             projection_unit=np.array(unit, dtype=np.int64),
             projection_offset=np.array(offset, dtype=np.int64),
@@ -114,7 +125,8 @@ class LayoutBuilder:
             line_group=_joined(line_group),
             line_row=_joined(line_row),
             **self._per_place(),
-            **pool.arrays(),
+            **arrays,
+            **flat_tables(arrays, line_group, line_row),
         )
 
     # --- compartments
@@ -144,14 +156,16 @@ class LayoutBuilder:
     def _kinds(self):
         p = self.program
         kind = np.full(self.n_layers, GENERAL, dtype=np.int64)
-        scalars = np.zeros((self.n_layers, 5), dtype=np.int32)
+        scalars = np.zeros((self.n_layers, 6), dtype=np.int32)
         columns = (4095 - p.decay_u, 4096 - p.decay_v, p.refractory, p.vmin, p.vmax)
         for k in range(self.n_layers):
             mine = self.layer_of == k
             values = [np.unique(c[mine]) for c in columns]
             if p.noise_on[mine].any() or any(len(v) > 1 for v in values):
                 continue
-            scalars[k] = [v[0] for v in values]
+            # within this bound neither the current nor its sum with a bias wraps around
+            u_limit = max(0, _CURRENT_RANGE - int(np.abs(p.bias[mine].astype(np.int64)).max(initial=0)))
+            scalars[k] = [v[0] for v in values] + [u_limit]
             # a count of 1 is taken off again in the same step: such a neuron has no refractory period
             kind[k] = RELU if scalars[k, 1] == 4096 and scalars[k, 2] <= 1 else LIF
         return kind, scalars

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-
-LANES = 16  # weights are stored and added in multiples of this many
+from cotrain.hardware.emulator.vectors import LANES
 
 
 class Pool:

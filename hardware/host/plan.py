@@ -23,6 +23,7 @@ import numpy as np
 from cotrain.hardware.errors import CotrainError, InputError
 from cotrain.hardware.host.exact import ExactConvolution
 from cotrain.hardware.host.neurons import count_spikes, neuron_step
+from cotrain.hardware.host.schedule import Schedule, Spikes
 from nengo.builder.neurons import SimNeurons
 from nengo.builder.operator import Copy, DotInc, ElementwiseInc, Reset, SimPyFunc, SparseDotInc, TimeUpdate
 from nengo.builder.probe import SimProbe
@@ -121,6 +122,7 @@ class HostPlan:
         self.constant = self._constant_signals()
         self.once = [op for op in self.order if self._is_constant(op)]
         self.remembering = [op for op in self.order if remembers(op)]
+        self.schedule = Schedule(self, _PURE)
         self.exact = {
             op: ExactConvolution(op, sim.signals[op.W]) for op in self.order if isinstance(op, GeneralConvInc)
         }
@@ -149,6 +151,11 @@ class HostPlan:
                         changed = True
         return constant
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to be run after the first step."""
+        return not self.schedule.needed and not self.model.probes
+
     def row_bytes(self) -> int:
         """Memory of one sample."""
         bases = {s.base for op in self.sim.step_order for s in op.all_signals}
@@ -172,19 +179,26 @@ class HostBatch:
         Of what the network leaves to chance; every sample draws the same.
     remembered : list of dict
         For each sample, the copies of `remembered_by` that its operators shall use.
+    n_steps : int, optional
+        How many steps there will be; then what can be known of them in advance is (`schedule`).
 
     Attributes
     ----------
     sent : dict of {key: (n, size) array}
         What the sending nodes got in the step just done.
+    direct : dict of {key: Spikes}
+        What the other sending nodes get in all steps, after the first one.
     counts : dict of {label: (n_neurons,) int64}
         Spikes of each neuron of the host's ensembles, over samples and steps.
     spikes : dict of {label: (n,) int64}
         Spikes of each sample.
     """
 
-    def __init__(self, plan: HostPlan, n: int, seed: int = 0, remembered: Any = None):
-        self.plan, self.n, self.t = plan, n, 0
+    def __init__(
+        self, plan: HostPlan, n: int, seed: Any = 0, remembered: Any = None, n_steps: Optional[int] = None
+    ):
+        self.plan, self.n, self.t, self.n_steps = plan, n, 0, n_steps
+        self.direct: Dict[object, Spikes] = {}
         self.sent: Dict[object, np.ndarray] = {}
         self.spikes = {label: np.zeros(n, dtype=np.int64) for label in plan.neurons.values()}
         self.counts = {label: np.zeros(sig.shape, dtype=np.int64) for sig, label in plan.neurons.items()}
@@ -194,10 +208,17 @@ class HostBatch:
         self._time = [(self.view(op.step), self.view(op.time)) for op in plan.time_ops]
         first, every = [], []
         once = set(plan.once)
+        schedule = plan.schedule
         for op in plan.order:
-            step = self._step(op)
+            needed = op in schedule.needed
+            if n_steps is not None and op in schedule.neurons:
+                step = self._scheduled(op, needed)
+            elif n_steps is None or needed or op in once:
+                step = self._step(op)
+            else:
+                continue
             first.append(step)
-            if op not in once:
+            if op not in once and (n_steps is None or needed):
                 every.append(step)
         self._first, self._every = first, every
         self._probes = {probe: self.view(plan.model.sig[probe]["in"]) for probe in plan.model.probes}
@@ -246,6 +267,24 @@ class HostBatch:
                 if step is not None:
                     return step
         return self._row_by_row(op)
+
+    def _scheduled(self, op, needed):
+        """Work out all spikes in the first step; play them where their values are needed."""
+        plan = self.plan
+        label = plan.neurons.get(op.output)
+        spikes: Optional[Spikes] = None
+
+        def run():
+            nonlocal spikes
+            if spikes is None:
+                spikes = Spikes(op, self, self.n_steps)
+                self.direct.update({key: spikes for key, source in plan.schedule.direct.items() if source is op})
+                if label is not None:
+                    spikes.count(self.spikes[label], self.counts[label])
+            if needed:
+                spikes.play(self.t - 1)
+
+        return run
 
     def _row_signals(self, b, op):
         signals = SignalDict()

@@ -83,7 +83,7 @@ class FastInterface:
         self.n_synops += r.n_synops
         self.overflows += r.overflows
         for i, probe in enumerate(self.probes):
-            self.outputs[probe].append(self.emulator.probe_outputs(r, i))
+            self.outputs[probe].append(self.emulator.recorder.probe_outputs(r, i))
         for name, n in zip(_REGISTERS, r.overflows.sum(axis=0)):
             if n:
                 if self.strict:

@@ -65,8 +65,8 @@ class HostLinks:
         input.
     receivers : list of (int, nengo.Node)
         Index of the probe → node on the host that gets its values.
-    probes : dict of {nengo.Probe: (int, callable)}
-        The user's probes on the chip → index of the probe, and a function that filters its (n_steps, size) data.
+    probes : dict of {nengo.Probe: (int, callable or None)}
+        The user's probes on the chip → index of the probe, and what filters its (n_steps, size) data, if anything.
     scheduled : bool
         Whether the host part runs for all steps before and after the chip ("precompute").
     """
@@ -87,7 +87,7 @@ def host_links(sim: Any) -> HostLinks:
     probe_filter = door.ProbeFilter
 
     def filtered(loihi_probe):
-        return lambda data: probe_filter(dt=model.dt)(loihi_probe, data)
+        return None if loihi_probe.synapse is None else lambda data: probe_filter(dt=model.dt)(loihi_probe, data)
 
     chip_probes = [p for p in model.nengo_probes if p not in model.chip2host_params]
     targets = {p: model.objs[p]["out"] for p in chip_probes}

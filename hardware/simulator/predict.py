@@ -7,17 +7,19 @@ does not depend on the size of the test set, but for the result itself.
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock, local
 from typing import Dict
 
 import numpy as np
-from cotrain.hardware.emulator.emulator import Emulator, decode, default_threads
+from cotrain.hardware.emulator.emulator import Emulator, default_threads
+from cotrain.hardware.emulator.readout import decode
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.host.copies import Copies
 from cotrain.hardware.host.neurons import scale_into, spike_lines
 from cotrain.hardware.host.plan import HostBatch, HostPlan, owner, remembered_by
 from cotrain.hardware.simulator.links import HostLinks
+from cotrain.hardware.simulator.outputs import KeptSpikes, Outputs
 from cotrain.hardware.simulator.recording import sampled
 
 _ROW_BYTES = 4 << 20  # host state of a batch: more samples cost cache, fewer cost Python's share of each step
@@ -78,7 +80,13 @@ class BatchRunner:
         self.labels = list(ensembles.values())
         self._local = local()
         self._scheduled = self._scheduled_lists()
-        self.elements = [emulator.probe_elements(i) for i in range(len(self.program.probes))]
+        recorder = emulator.recorder
+        self.elements = [recorder.elements(i) for i in range(len(self.program.probes))]
+        self.kept_as_bits = {
+            probe: reader
+            for probe, (index, filtered) in links.probes.items()
+            if filtered is None and (reader := recorder.spike_reader(index)) is not None
+        }
 
     def _plan(self, sim, feeds, ensembles, receives):
         if sim is None:
@@ -105,8 +113,8 @@ class BatchRunner:
         noise = self.emulator.noise(np.random.RandomState(self.seed), n_steps)
         kept = [dict(zip(self._remembering, self._copies.fresh())) for _ in range(n)]
         if self.links.scheduled:
-            events = self._before(values, n, n_steps, first_kept, out, kept)
-            recordings = [self._chip(events[b], n_steps, noise, out, b) for b in range(n)]
+            arriving = self._before(values, n, n_steps, first_kept, out, kept)
+            recordings = [self._chip(*arriving(b), n_steps, noise, out, b) for b in range(n)]
             self._after(values, recordings, n, n_steps, first_kept, out, kept)
         else:
             recordings = self._together(values, n, n_steps, noise, first_kept, out, kept)
@@ -115,8 +123,13 @@ class BatchRunner:
             compiled = self.program.probes[index]
             kept = sampled(steps, probe.sample_every, self.program.dt_s)
             kept = slice(first_kept, None) if kept.all() else kept & (steps > first_kept)
+            if probe in self.kept_as_bits:
+                mine = self.kept_as_bits[probe].words
+                out.probes[probe] = [recording.words[kept, mine] for recording in recordings]
+                continue
             for recording in recordings:
-                data = filtered(decode(compiled, self.emulator.probe_outputs(recording, index)))
+                data = decode(compiled, self.emulator.recorder.probe_outputs(recording, index))
+                data = data if filtered is None else filtered(data)
                 out.probes.setdefault(probe, []).append(np.asarray(data)[kept])
         return out
 
@@ -126,42 +139,52 @@ class BatchRunner:
             if node in model.params and (t == 0 or array.shape[1] > 1):
                 batch.feed(model.sig[node]["out"], array[:, t])
 
-    def _sent(self, batch, events, step, n, out):
+    def _sent(self, batch, events, step, n):
         """Note the spikes that the host sent in this step."""
         for key, source in batch.sent.items():
             for b in range(n):
                 events[b][key].append(spike_lines(source[b]))
         for k in range(len(self.program.input_size)):
+            if k in batch.direct:
+                continue
             if (k, step) in self._scheduled:
                 for b in range(n):
                     events[b][k].append(self._scheduled[k, step])
             elif k not in batch.sent:
                 for b in range(n):
                     events[b][k].append(_NOTHING)
-        for b in range(n):
-            out.input_spikes_max = max(out.input_spikes_max, sum(len(lists[-1]) for lists in events[b]))
 
     def _no_events(self, n):
         return [[[] for _ in self.program.input_size] for _ in range(n)]
 
     def _before(self, values, n, n_steps, first_kept, out, kept):
+        """Run what feeds the chip; returns a function that gives a sample's input, as of `kernels.run_sample`."""
         events = self._no_events(n)
-        if self.pre is None:
-            batch = _NoHost()
-        else:
-            batch = HostBatch(self.pre, n, [self.seed, 0], kept)
+        batch = _NoHost() if self.pre is None else HostBatch(self.pre, n, [self.seed, 0], kept, n_steps)
+        idle = self.pre is None or self.pre.idle
         for t in range(n_steps):
-            if self.pre is not None:
+            if self.pre is not None and (t == 0 or not idle):
                 self._feed(batch, values, t)
                 batch.step()
                 self._keep(batch, t, first_kept, out)
-            self._sent(batch, events, t + 1, n, out)
+            self._sent(batch, events, t + 1, n)
+            if idle and not self._scheduled and not batch.sent:
+                break
         out.add_host(batch)
-        return events
 
-    def _chip(self, events, n_steps, noise, out, b):
-        # what was sent in one step arrives in the next one
-        start, lines = _lists([([_NOTHING] + lists)[:n_steps] for lists in events])
+        def arriving(b):
+            sent = [
+                batch.direct[k].lines(b) if k in batch.direct else _in_a_row(lists, n_steps)
+                for k, lists in enumerate(events[b])
+            ]
+            start, lines = _one_later(sent, n_steps)
+            per_step = sum((np.diff(start) for start, _ in sent), np.zeros(n_steps, dtype=np.int64))
+            out.input_spikes_max = max(out.input_spikes_max, int(per_step.max(initial=0)))
+            return start, lines
+
+        return arriving
+
+    def _chip(self, start, lines, n_steps, noise, out, b):
         scratch = self._scratch(n_steps)
         recording = self.emulator.run_one(scratch, start, lines, n_steps, noise, out.counts)
         out.add_chip(b, recording)
@@ -176,7 +199,7 @@ class BatchRunner:
     def _after(self, values, recordings, n, n_steps, first_kept, out, kept):
         if self.host is None:
             return
-        batch = HostBatch(self.host, n, [self.seed, 1], kept)
+        batch = HostBatch(self.host, n, [self.seed, 1], kept, n_steps)
         received = [
             (batch.view(batch.plan.model.sig[node]["out"]), [_Received(self, index, r) for r in recordings])
             for index, node in self.links.receivers
@@ -205,14 +228,16 @@ class BatchRunner:
             batch.step()
             self._keep(batch, t, first_kept, out)
             for b in range(n):
-                start, lines = _lists([lists[-1:] or [_NOTHING] for lists in events[b]])
+                start, lines = _now([lists[-1] if lists else _NOTHING for lists in events[b]])
                 row = noise[t : t + 1] if len(noise) > 1 else noise[:1]
                 recording = self.emulator.run_one(scratches[b], start, lines, 1, row, out.counts, resume=t > 0)
                 out.add_chip(b, recording)
                 parts[b].append(recording)
                 for index, sig in signals:
                     _Received(self, index, recording).write(0, batch.view(sig)[b])
-            self._sent(batch, events, t + 1, n, out)
+            self._sent(batch, events, t + 1, n)
+            for b in range(n):
+                out.input_spikes_max = max(out.input_spikes_max, sum(len(lists[-1]) for lists in events[b]))
         out.add_host(batch)
         return [_joined(p) for p in parts]
 
@@ -235,7 +260,7 @@ class BatchRunner:
         ops = [(owner(op, plan.model), op) for plan in (self.pre, self.host) if plan for op in plan.remembering]
         self._remembering = [op for _, op in ops]
         self._copies = Copies([(name, remembered_by(op, self.random_states)) for name, op in ops])
-        result = _Result(probes, n_samples, n_steps - first_kept)
+        result = _Result(probes, n_samples)
         stats = _StatsSum(self, n_samples)
         lock = Lock()
 
@@ -260,7 +285,7 @@ class BatchRunner:
                     f.cancel()
                 raise
         self._copies.check_shared()
-        return result.arrays, stats.stats()
+        return result.outputs(self.kept_as_bits, threads), stats.stats()
 
     def _batch_size(self, n_samples, threads, n_steps):
         rows = [p.row_bytes() for p in (self.pre, self.host) if p is not None]
@@ -278,9 +303,11 @@ class BatchRunner:
 
     def _sample_bytes(self, n_steps) -> int:
         """Memory that the steps of one sample take while it is worked on: spikes in, recordings, and their floats."""
-        recorded = {key: len(columns) for key, columns in self.emulator.columns.items()}
-        per_step = recorded["spiked"] + 4 * recorded["voltage"] + 4 * recorded["current"]
-        per_step += 8 * sum(len(np.concatenate(p.compartments)) for p in self.program.probes if p.compartments)
+        recorder = self.emulator.recorder
+        per_step = 8 * recorder.n_words + 4 * sum(len(recorder.columns[key]) for key in ("voltage", "current"))
+        bits = {self.links.probes[probe][0] for probe in self.kept_as_bits}
+        read = [p.compartments for i, p in enumerate(self.program.probes) if i not in bits]
+        per_step += 8 * sum(len(c) for compartments in read for c in compartments)
         per_step += sum(_LIST_BYTES + 4 * size for size in self.program.input_size)
         per_step += sum(8 * probe.size_in for plan in (self.pre, self.host) if plan for probe in plan.model.probes)
         return n_steps * max(int(per_step), _LIST_BYTES)
@@ -307,26 +334,40 @@ _NOTHING = np.zeros(0, dtype=np.int32)
 
 class _NoHost:
     sent: dict = {}
+    direct: dict = {}
     spikes: dict = {}
     counts: dict = {}
 
 
-def _lists(arriving):
-    """`kernels.run_sample`'s lists from, per input and step, the lines whose spikes arrive."""
-    n_steps = max(map(len, arriving), default=0)
-    start = np.zeros((len(arriving), n_steps + 1), dtype=np.int64)
-    parts, total = [_NOTHING], 0
-    for k, lists in enumerate(arriving):
-        start[k] = total + np.concatenate([[0], np.cumsum([len(a) for a in lists])])
-        total = start[k, -1]
-        parts.extend(lists)
-    return start, np.concatenate(parts)
+def _in_a_row(lists, n_steps):
+    """(start, lines) from the lines of each step, as `schedule.Spikes.lines`; none in steps that are not there."""
+    start = np.zeros(n_steps + 1, dtype=np.int64)
+    start[1 : len(lists) + 1] = np.cumsum([len(one) for one in lists])
+    start[len(lists) + 1 :] = start[len(lists)]
+    return start, np.concatenate([_NOTHING, *lists])
+
+
+def _now(lists):
+    """`kernels.run_sample`'s lists for one step."""
+    ends = np.cumsum([0] + [len(lines) for lines in lists])
+    return np.stack([ends[:-1], ends[1:]], axis=1).astype(np.int64), np.concatenate([_NOTHING, *lists])
+
+
+def _one_later(sent, n_steps):
+    """`kernels.run_sample`'s lists: what was sent in one step arrives in the next one."""
+    start = np.zeros((len(sent), n_steps + 1), dtype=np.int64)
+    total = 0
+    for k, (sent_start, lines) in enumerate(sent):
+        start[k, 0] = total
+        start[k, 1:] = total + sent_start[:-1]
+        total += len(lines)
+    return start, np.concatenate([_NOTHING, *(lines for _, lines in sent)])
 
 
 def _joined(parts):
     first = parts[0]
-    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("spikes", "currents", "voltages")}
-    return type(first)(n_spikes=None, n_synops=None, overflows=None, **joined)
+    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("words", "currents", "voltages")}
+    return replace(first, n_spikes=None, n_synops=None, overflows=None, **joined)
 
 
 class _Received:
@@ -336,10 +377,10 @@ class _Received:
         emulator, probe = runner.emulator, runner.program.probes[index]
         elements = runner.elements[index]
         if elements is None:
-            self.table, self.weight = decode(probe, emulator.probe_outputs(recording, index)), None
+            self.table, self.weight = decode(probe, emulator.recorder.probe_outputs(recording, index)), None
         else:  # no need to hold all steps as floats
-            columns, self.weight = elements
-            self.table = emulator.table(recording, probe.key)[:, columns]
+            reader, self.weight = elements
+            self.table = emulator.recorder.element_table(recording, index, reader)
 
     def write(self, t, row):
         if self.weight is None:
@@ -373,9 +414,16 @@ class _BatchResult:
 class _Result:
     """Collects batches into one array a probe."""
 
-    def __init__(self, probes, n_samples, n_steps):
-        self.probes, self.n_samples, self.n_steps = probes, n_samples, n_steps
+    def __init__(self, probes, n_samples):
+        self.probes, self.n_samples = probes, n_samples
         self.arrays = {}
+
+    def outputs(self, readers, threads):
+        """`Outputs`; the arrays of probes that have a `SpikeReader` are words of bits."""
+        return Outputs(
+            (probe, KeptSpikes(readers[probe], self.arrays[probe], threads) if probe in readers else self.arrays[probe])
+            for probe in self.probes
+        )
 
     def put(self, i, j, out):
         for probe in self.probes:

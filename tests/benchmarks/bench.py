@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "benchmarks")]
 from architectures import CASES, random_network  # noqa: E402
 from cotrain import hardware  # noqa: E402
 from cotrain.hardware.emulator.emulator import default_threads  # noqa: E402
-from cotrain.hardware.emulator.kernels import add_rows_128  # noqa: E402
+from cotrain.hardware.emulator.vectors import add_rows_128  # noqa: E402
 from numba import njit  # noqa: E402
 
 N_SAMPLES, N_STEPS = 64, 50

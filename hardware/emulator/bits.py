@@ -1,0 +1,37 @@
+"""Spikes as bits, and what they become when somebody looks."""
+
+from __future__ import annotations
+
+import numpy as np
+from cotrain.hardware.emulator.compiled import njit
+from cotrain.hardware.emulator.vectors import lowest_bit
+
+
+@njit(boundscheck=False)
+def scatter(words, column, value, out):
+    """Write spikes where they belong, and nothing else: zeros that no spike touches need not be in memory.
+
+    Parameters
+    ----------
+    words : (n_steps, n_words) uint64
+    column : (64 n_words,) int32
+        Where a bit goes, -1: nowhere.
+    value : scalar of out's type
+    out : (n_steps, n_columns)
+        Zeros.
+    """
+    for t in range(words.shape[0]):
+        for w in range(words.shape[1]):
+            word = words[t, w]
+            while word != np.uint64(0):
+                at = column[64 * w + lowest_bit(word)]
+                word &= word - np.uint64(1)
+                if at >= 0:
+                    out[t, at] = value
+
+
+def unpacked(words: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndarray:
+    """(n_steps, n_columns) bool: the spikes of `words`; parameters as of `scatter`."""
+    out = np.zeros((len(words), n_columns), dtype=np.uint8)
+    scatter(words, column, np.uint8(1), out)
+    return out.view(bool)
