@@ -117,10 +117,15 @@ add_rows_128, add_rows_64, add_rows_32, add_rows_16 = (_add_rows(lanes) for lane
 add_row_128, add_row_64, add_row_32, add_row_16, add_row_8 = (_add_row(lanes) for lanes in (128, 64, 32, 16, 8))
 
 
+def _rounds_to_zero(context: Any) -> bool:
+    """Whether code is made for a processor that can round a single product towards zero."""
+    return "+avx512f" in getattr(context.codegen(), "_tm_features", "")
+
+
 def _decayed(arrays: _Arrays, x: Any, keep: Any) -> Any:
     """sign(x) ⌊|x| keep / 4096⌋ of numbers of 23 bits and a sign, keep ≤ 4096."""
     builder, narrow = arrays.builder, x.type
-    if arrays.context.codegen()._tm_features.find("+avx512f") >= 0 and narrow.count == 16:
+    if _rounds_to_zero(arrays.context) and narrow.count == 16:
         return _decayed_in_floats(builder, x, keep)
     # the products in 64 bits: those of even lanes, and those of odd ones
     wide = ir.VectorType(_I64, narrow.count // 2)

@@ -21,12 +21,13 @@ RATE_HZ = 200.0  # spikes per second of a unit of activation
 
 @dataclass(frozen=True)
 class Case:
-    """A network with its input node and output probe."""
+    """A network with its input node and output probe; `spikes` are probes of every layer on the chip."""
 
     name: str
     net: nengo.Network
     image: nengo.Node
     output: nengo.Probe
+    spikes: tuple = ()
 
 
 # (filters or units, kernel, stride, block shape); the first layer is on the host, an int is a dense layer
@@ -42,7 +43,7 @@ CIFAR10 = (
 MNIST = ((3, 1, 1, None), (32, 3, 2, (13, 13, 4)), (64, 3, 2, (6, 6, 16)), 100)
 
 
-def random_network(name, input_shape, layers, gain=1.0, seed=0, bias=0.0) -> Case:
+def random_network(name, input_shape, layers, gain=1.0, seed=0, bias=0.0, n_probed=0) -> Case:
     """A network of rectified neurons with random weights that keep some activity in every layer.
 
     Parameters
@@ -51,7 +52,10 @@ def random_network(name, input_shape, layers, gain=1.0, seed=0, bias=0.0) -> Cas
         Multiplies the weights of the first layer, and so the firing rates.
     bias : float
         Activation that every neuron has by itself.
+    n_probed : int
+        How many layers on the chip have a probe of all their spikes.
     """
+    spikes = []
     rng = np.random.RandomState(seed)
     neurons = nengo_loihi.LoihiSpikingRectifiedLinear(amplitude=1 / RATE_HZ)
     with nengo.Network(seed=seed, label=name) as net:
@@ -86,16 +90,18 @@ def random_network(name, input_shape, layers, gain=1.0, seed=0, bias=0.0) -> Cas
             elif block is not None:
                 net.config[ens].block_shape = nengo_loihi.BlockShape(block, shape)
             nengo.Connection(source, ens.neurons, transform=transform, synapse=0.005 if i else None)
+            if 0 < i <= n_probed:
+                spikes.append(nengo.Probe(ens.neurons))
             source = ens.neurons
         out = nengo.Node(size_in=10)
         weights = rng.standard_normal((10, source.size_out)) / np.sqrt(source.size_out)
         nengo.Connection(source, out, transform=weights, synapse=0.005)
         probe = nengo.Probe(out)
-    return Case(name, net, image, probe)
+    return Case(name, net, image, probe, tuple(spikes))
 
 
-def cifar10(gain=1.0, seed=0, bias=0.0) -> Case:
-    return random_network("cifar10", (32, 32, 3), CIFAR10, gain, seed, bias)
+def cifar10(gain=1.0, seed=0, bias=0.0, n_probed=0) -> Case:
+    return random_network("cifar10", (32, 32, 3), CIFAR10, gain, seed, bias, n_probed)
 
 
 def mnist(gain=1.0, seed=0, bias=0.0) -> Case:
@@ -126,6 +132,7 @@ def own(name, seed=0, bias=0.0) -> Case:
 
 CASES = {
     "cifar10": cifar10,
+    "cifar10, every layer probed": lambda: cifar10(n_probed=len(CIFAR10) - 1),
     "mnist": mnist,
     "locnet": lambda: own("locnet"),
     "cae": lambda: own("cae-60"),

@@ -1,9 +1,10 @@
 """How fast the emulator is, against nengo-loihi's and against this machine: ``make bench``.
 
-    python tests/benchmarks/bench.py [--seconds 60] [--out reports] [--only cifar10,locnet,cae,scaling]
+    python tests/benchmarks/bench.py [--seconds 30] [--out reports] [--only cifar10,probed,locnet,cae,threads,scaling]
 
-Writes benchmarks.json and benchmarks.md. Both emulators run the same network on the same images in the same process;
-building is left out of both times, and what nengo-loihi computes is compared to the last bit.
+Writes benchmarks.json and benchmarks.md after each part; with --only, the other parts stay as they were measured
+before on this machine, so that a run that was stopped can go on. Both emulators run the same network on the same images
+in the same process; building is left out of both times, and what nengo-loihi computes is compared to the last bit.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from numba import njit  # noqa: E402
 
 N_SAMPLES, N_STEPS = 64, 50
 LANES = 128
+SCHEMA = 2
+PARTS = {"cifar10": "cifar10", "probed": "cifar10, every layer probed", "locnet": "locnet", "cae": "cae"}
 
 
 def images(case, n, seed=0):
@@ -47,11 +50,11 @@ def best_time(run, repeats=3):
     return min(times)
 
 
-def measure(sim, case, n_samples=N_SAMPLES, n_steps=N_STEPS, repeats=3):
+def measure(sim, case, n_samples=N_SAMPLES, n_steps=N_STEPS, repeats=3, **kwargs):
     """Seconds and counts of one `predict`."""
     x = images(case, n_samples)
     sim.predict({case.image: x[:1]}, n_steps=2)  # compiled code is loaded
-    seconds = best_time(lambda: sim.predict({case.image: x}, n_steps=n_steps), repeats)
+    seconds = best_time(lambda: sim.predict({case.image: x}, n_steps=n_steps, **kwargs), repeats)
     stats, steps = sim.stats, n_samples * n_steps
     return {
         "samples": n_samples,
@@ -66,6 +69,11 @@ def measure(sim, case, n_samples=N_SAMPLES, n_steps=N_STEPS, repeats=3):
     }
 
 
+def read_all(out):
+    """Every probe as numbers; how many bytes these are."""
+    return sum(array.nbytes for array in out.values())
+
+
 def against_reference(name, seconds):
     """One row of the table: this emulator, and nengo-loihi's for as many samples as fit into `seconds`."""
     case = CASES[name]()
@@ -74,16 +82,25 @@ def against_reference(name, seconds):
         build_s = time.perf_counter() - start
         row = {"network": name, "cores": len(sim.program.blocks), "build_s": build_s, **measure(sim, case)}
         row["pool_bytes"] = int(sim.emulator.layout.pool.nbytes)
+        x = images(case, N_SAMPLES)
+        if case.spikes:
+            start = time.perf_counter()
+            row["read_bytes"] = read_all(sim.predict({case.image: x}, n_steps=N_STEPS))
+            row["seconds_with_numbers"] = time.perf_counter() - start
+            again = time.perf_counter()
+            read_all(sim.predict({case.image: x}, n_steps=N_STEPS))
+            row["seconds_with_numbers"] = min(row["seconds_with_numbers"], time.perf_counter() - again)
         n_compared = 0
         with hardware.Simulator(case.net, target="reference") as reference:
-            spent, x = 0.0, images(case, N_SAMPLES)
+            spent = 0.0
             while n_compared < N_SAMPLES and (n_compared == 0 or spent < seconds):
                 one = {case.image: x[n_compared : n_compared + 1]}
                 start = time.perf_counter()
-                expected = reference.predict(one, n_steps=N_STEPS)[case.output]
+                expected = reference.predict(one, n_steps=N_STEPS)
                 spent += time.perf_counter() - start
                 n_compared += 1
-                if not np.array_equal(sim.predict(one, n_steps=N_STEPS)[case.output], expected):
+                found = sim.predict(one, n_steps=N_STEPS)
+                if not all(np.array_equal(found[p], expected[p]) for p in (case.output, *case.spikes)):
                     raise SystemExit(f"{name}: sample {n_compared - 1} differs from nengo-loihi's; no speed to report")
     row.update(
         reference_samples=n_compared,
@@ -91,6 +108,8 @@ def against_reference(name, seconds):
         reference_ms_per_sample_step=1e3 * spent / n_compared / N_STEPS,
         speedup=row["samples_per_s"] * spent / n_compared,
     )
+    if case.spikes:
+        row["speedup_with_numbers"] = N_SAMPLES / row["seconds_with_numbers"] * spent / n_compared
     return row
 
 
@@ -122,13 +141,74 @@ def ceiling(pool_bytes, threads):
         return float(sum(1 / t for t in pool.map(work, range(threads))))
 
 
+@njit(nogil=True)
+def _spin(n):
+    x = np.uint64(1)
+    for _ in range(n):
+        x ^= x << np.uint64(13)
+        x ^= x >> np.uint64(7)
+        x ^= x << np.uint64(17)
+    return x
+
+
+def fill_rate(threads, n_bytes=512 << 20):
+    """Bytes per second of fresh memory that threads can fill with floats."""
+
+    def fill(rows):
+        rows[:] = 1000.0
+
+    def run():
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, np.array_split(np.zeros(n_bytes // 8), threads)))
+
+    return n_bytes / best_time(run)
+
+
+def gain_of_a_thread(times, repeats=5):
+    """times(threads) in seconds, by turns with a loop that needs no memory: what a second thread gains each."""
+    _spin(1)
+
+    def control(threads):
+        start = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(_spin, [40_000_000 // threads] * threads))
+        return time.perf_counter() - start
+
+    found = {(what, n): [] for what in (times, control) for n in (1, 2)}
+    for _ in range(repeats):
+        for what, n in found:
+            found[what, n].append(what(n))
+    best = {key: min(seconds) for key, seconds in found.items()}
+    return best[times, 1] / best[times, 2], best[control, 1] / best[control, 2]
+
+
+def two_threads(threads):
+    """One row a network: what a second thread gains, and what it gains a loop that needs nothing but a core."""
+    rows = []
+    for name in ("cifar10", "locnet", "cae") if threads > 1 else ():
+        case = CASES[name]()
+        x = images(case, 32)
+        with hardware.Simulator(case.net, target="emulator") as sim:
+            sim.predict({case.image: x[:1]}, n_steps=2)
+
+            def times(n, sim=sim, case=case, x=x):
+                sim.threads = n
+                start = time.perf_counter()
+                sim.predict({case.image: x}, n_steps=N_STEPS)
+                return time.perf_counter() - start
+
+            gain, control = gain_of_a_thread(times)
+        rows.append({"network": name, "gain": gain, "control": control})
+    return rows
+
+
 # --- how cost grows
 
 
-def stack(filters, gain=3.0):
+def stack(filters, gain=3.0, n_probed=0):
     """16×16 pixels; 4 filters on the host, then two 3×3 convolutions."""
     layers = ((4, 1, 1, None), (filters, 3, 1, None), (filters, 3, 1, None))
-    case = random_network("stack", (16, 16, 1), layers, gain)
+    case = random_network("stack", (16, 16, 1), layers, gain, n_probed=n_probed)
     hardware.partition(case.net)
     return case
 
@@ -149,10 +229,18 @@ def scaling(threads):
     with hardware.Simulator(case.net, target="emulator") as sim:
         tables["steps"] = [{"value": n, **measure(sim, case, 16, n)} for n in (25, 50, 100, 200)]
         tables["batch"] = [{"value": n, **measure(sim, case, n)} for n in (1, 4, 16, 64)]
-    rows = tables["threads"] = []
-    for n in range(1, threads + 1):
-        with hardware.Simulator(case.net, target="emulator", threads=n) as sim:
+        tables["threads"] = rows = []
+        for sim.threads in range(1, threads + 1):
+            rows.append({"value": sim.threads, **measure(sim, case, 32)})
+    rows = tables["layers probed (32 filters, 16,384 neurons at most)"] = []
+    for n in (0, 1, 2):
+        case = stack(32, n_probed=n)
+        with hardware.Simulator(case.net, target="emulator") as sim:
             rows.append({"value": n, **measure(sim, case, 32)})
+            if n == 2:
+                tables["last_steps, of 50, both layers probed"] = [
+                    {"value": kept, **measure(sim, case, 32, last_steps=kept)} for kept in (1, 10, 50)
+                ]
     return tables
 
 
@@ -190,6 +278,25 @@ def markdown(result):
             f"{result['ceiling_vector'] / 1e9:.0f}·10⁹ ({share / result['ceiling_vector']:.0f} %) | "
             f"{r['ceiling_memory'] / 1e9:.0f}·10⁹ ({share / r['ceiling_memory']:.0f} %) |"
         )
+    probed = [r for r in result["networks"] if "read_bytes" in r]
+    for r in probed:
+        lines += [
+            "",
+            f"With every layer probed, {r['read_bytes'] / N_SAMPLES / N_STEPS / 8:,.0f} values a step: spikes stay bits "
+            f"until somebody looks. `predict` and every value as a float: {r['seconds_with_numbers']:.2f} s for "
+            f"{r['read_bytes'] / 1e9:.2f} GB, **{r['speedup_with_numbers']:,.0f}×** nengo-loihi; this machine fills "
+            f"fresh memory with floats at {result['fill_bytes_per_s'] / 1e9:.1f} GB/s, "
+            f"{r['read_bytes'] / result['fill_bytes_per_s']:.2f} s for as much.",
+        ]
+    if result["two_threads"]:
+        lines += [
+            "",
+            "What a second thread gains, and what it gains a loop that needs nothing but a core, measured by turns:",
+            "",
+            "| network | two threads | the loop |",
+            "| --- | ---: | ---: |",
+        ]
+        lines += [f"| {r['network']} | {r['gain']:.2f}× | {r['control']:.2f}× |" for r in result["two_threads"]]
     if result["scaling"]:
         lines += ["", "How cost grows: two 3×3 convolutions on 16×16 pixels.", ""]
     for name, rows in result["scaling"].items():
@@ -213,38 +320,61 @@ def machine():
     return f"{model}, Python {platform.python_version()}, NumPy {np.__version__}"
 
 
+def measured_before(path):
+    """What stands in a report of this machine, {} where there is none."""
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return before if before.get("schema") == SCHEMA and before.get("machine") == machine() else {}
+
+
+def write(result, out):
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in (("benchmarks.json", json.dumps(result, indent=1)), ("benchmarks.md", markdown(result))):
+        temporary = out / f"{name}.tmp"
+        temporary.write_text(text)
+        os.replace(temporary, out / name)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60, help="time for nengo-loihi, per network")
+    parser.add_argument("--seconds", type=float, default=30, help="time for nengo-loihi, per network")
     parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder of the report")
-    parser.add_argument("--only", default="cifar10,locnet,cae,scaling", help="parts to run, with commas")
+    parser.add_argument("--only", help=f"parts to run, with commas: {', '.join((*PARTS, 'threads', 'scaling'))}")
     args = parser.parse_args()
-    parts = args.only.split(",")
+    known = [*PARTS, "threads", "scaling"]
+    parts = args.only.split(",") if args.only else known
+    if unknown := [part for part in parts if part not in known]:
+        parser.error(f"--only: no part {', '.join(unknown)}; choose from {', '.join(known)}")
     warnings.simplefilter("ignore")
     threads = default_threads()
     load = os.getloadavg()[0]
     if load > 0.7:
         print(f"the machine is busy (load {load:.1f}): times will be too long", file=sys.stderr)
-    result = {
-        "schema": 1,
-        "machine": machine(),
-        "threads": threads,
-        "load_at_start": load,
-        "date": time.strftime("%Y-%m-%d"),
-        "ceiling_vector": ceiling(16 << 10, threads),
-        "networks": [],
-    }
-    for name in (p for p in parts if p in CASES):
-        print(name, file=sys.stderr)
-        row = against_reference(name, args.seconds)
-        row["ceiling_memory"] = ceiling(row["pool_bytes"], threads)
-        result["networks"].append(row)
-    result["scaling"] = scaling(threads) if "scaling" in parts else {}
-    args.out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("benchmarks.json", json.dumps(result, indent=1)), ("benchmarks.md", markdown(result))):
-        temporary = args.out / f"{name}.tmp"
-        temporary.write_text(text)
-        os.replace(temporary, args.out / name)
+    result = {"networks": [], "two_threads": [], "scaling": {}}
+    result.update(measured_before(args.out / "benchmarks.json") if args.only else {})
+    result.update(
+        schema=SCHEMA,
+        machine=machine(),
+        threads=threads,
+        load_at_start=load,
+        date=time.strftime("%Y-%m-%d"),
+        ceiling_vector=ceiling(16 << 10, threads),
+        fill_bytes_per_s=fill_rate(threads),
+    )
+    for part in parts:
+        print(part, file=sys.stderr)
+        if part == "threads":
+            result["two_threads"] = two_threads(threads)
+        elif part == "scaling":
+            result["scaling"] = scaling(threads)
+        else:
+            row = against_reference(PARTS[part], args.seconds)
+            row["ceiling_memory"] = ceiling(row["pool_bytes"], threads)
+            rows = [r for r in result["networks"] if r["network"] != row["network"]] + [row]
+            result["networks"] = sorted(rows, key=lambda r: list(PARTS.values()).index(r["network"]))
+        write(result, args.out)
     print(markdown(result))
 
 
