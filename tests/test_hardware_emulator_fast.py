@@ -1,4 +1,4 @@
-"""What makes the emulator fast changes nothing: each quicker way against the plain one, or against nengo-loihi's own."""
+"""What makes the emulator fast changes nothing: each quicker way against the plain one, or against nengo-loihi."""
 
 from __future__ import annotations
 

@@ -282,8 +282,8 @@ def markdown(result):
     for r in probed:
         lines += [
             "",
-            f"With every layer probed, {r['read_bytes'] / N_SAMPLES / N_STEPS / 8:,.0f} values a step: spikes stay bits "
-            f"until somebody looks. `predict` and every value as a float: {r['seconds_with_numbers']:.2f} s for "
+            f"With every layer probed, {r['read_bytes'] / N_SAMPLES / N_STEPS / 8:,.0f} values a step: spikes stay "
+            f"bits until somebody looks. `predict` and every value as a float: {r['seconds_with_numbers']:.2f} s for "
             f"{r['read_bytes'] / 1e9:.2f} GB, **{r['speedup_with_numbers']:,.0f}×** nengo-loihi; this machine fills "
             f"fresh memory with floats at {result['fill_bytes_per_s'] / 1e9:.1f} GB/s, "
             f"{r['read_bytes'] / result['fill_bytes_per_s']:.2f} s for as much.",
