@@ -11,6 +11,7 @@ import pytest
 from cotrain import hardware
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.compiler.compile import compile_network
+from cotrain.hardware.compiler.program import Program
 from cotrain.hardware.emulator import vectors
 from cotrain.hardware.emulator.bits import unpacked
 from cotrain.hardware.emulator.emulator import Emulator
@@ -61,7 +62,7 @@ def test_decay_of_vectors_is_nengo_loihis(in_floats, monkeypatch):
             np.int32(4096 - decay),
             np.int32(0),
             np.int32(-largest),
-            largest - 1,
+            np.int32(largest - 1),
             largest,
         )
         words = np.ones(x.size // vectors.LANES, dtype=np.uint16)
@@ -79,6 +80,12 @@ def vectors_context():
     return cpu_target.target_context
 
 
+def _without_probes(program, **arrays):
+    """The program alone; probes of registers would make their layers run step by step."""
+    arrays = {**program.arrays, **arrays}
+    return Program(program.dt_s, program.layers, program.blocks, program.inputs, arrays, ())
+
+
 def _runs(program, n_steps=40, rate=0.3, seed=0, change=None, record=("spiked",), n_samples=1):
     everyone = np.arange(program.n_compartments)
     emulator = Emulator(program, record=dict.fromkeys(record, everyone))
@@ -93,7 +100,7 @@ def _runs(program, n_steps=40, rate=0.3, seed=0, change=None, record=("spiked",)
 @pytest.mark.parametrize("seed", [0, 1, 4, 5, 8, 9, 12, 16])
 def test_steps_in_a_row_are_single_steps(seed):
     """Recording registers makes every layer run step by step, which the tests of the emulator hold to nengo-loihi."""
-    program = compile_network(random_network(seed))
+    program = _without_probes(compile_network(random_network(seed)))
     fast, spikes, found = _runs(program)
     slow, expected, single = _runs(program, record=("spiked", "voltage", "current"))
     blocks = fast.new_scratch(40).block
@@ -107,10 +114,7 @@ def test_steps_in_a_row_are_single_steps(seed):
 
 def test_registers_that_wrap_around_in_a_row_of_steps():
     program = compile_network(random_network(0))
-    large = {"weights": program.weights * 400}
-    program = type(program)(
-        program.dt_s, program.layers, program.blocks, program.inputs, {**program.arrays, **large}, program.probes
-    )
+    program = _without_probes(program, weights=program.weights * 400)
     _, spikes, found = _runs(program)
     _, expected, single = _runs(program, record=("spiked", "voltage", "current"))
     assert np.array_equal(spikes, expected) and np.array_equal(found[0].overflows, single[0].overflows)
