@@ -163,7 +163,7 @@ class Recorder:
     def elements(self, probe: int) -> Optional[Tuple[Any, Optional[float]]]:
         """(what to hand to `element_table`, weight) of a probe that takes each value by itself; None if it adds up."""
         p = self.program.probes[probe]
-        weights = {None if w is None else w.item() if w.ndim == 0 else "array" for w in p.weights}
+        weights: Any = {None if w is None else w.item() if w.ndim == 0 else "array" for w in p.weights}
         if len(weights) > 1 or "array" in weights or not p.compartments:
             return None
         compartments = np.concatenate(p.compartments)
@@ -188,7 +188,7 @@ class Recorder:
         if elements is None or not isinstance(elements[0], SpikeReader):
             return None
         reader, weight = elements
-        if weight is not None and not (p.weights[0].dtype == np.float64 and weight > 0):
+        if weight is not None and not (np.asarray(p.weights[0]).dtype == np.float64 and weight > 0):
             return None
         value = np.bool_(True) if weight is None else np.float64(weight)
         if len(reader.column) // WORD > reader.n_columns:

@@ -53,30 +53,30 @@ class Outputs(dict):
     def __iter__(self) -> Iterator[Any]:
         return super().__iter__()
 
-    def get(self, probe, default=None):
+    def get(self, probe: Any, default: Any = None) -> Any:
         return self[probe] if probe in self else default
 
-    def values(self):
+    def values(self) -> Any:
         return [self[probe] for probe in self]
 
-    def items(self):
+    def items(self) -> Any:
         return [(probe, self[probe]) for probe in self]
 
-    def pop(self, probe, *default):
+    def pop(self, probe: Any, *default: Any) -> Any:
         if probe in self:
             self[probe]
         return super().pop(probe, *default)
 
-    def popitem(self):
+    def popitem(self) -> Any:
         probe = next(reversed(self))
         return probe, self.pop(probe)
 
-    def setdefault(self, probe, default=None):
+    def setdefault(self, probe: Any, default: Any = None) -> Any:
         if probe not in self:
             self[probe] = default
         return self[probe]
 
-    def copy(self):
+    def copy(self) -> dict:
         return dict(self.items())
 
     __copy__ = copy
@@ -93,7 +93,7 @@ class Outputs(dict):
     def __ne__(self, other):
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         return repr(self.copy())
