@@ -123,11 +123,11 @@ class Draws:
         self._decoded = {c.pre_obj for c in connections} | {p.obj for p in probes}
         self._encoded = {c.post_obj for c in connections}
 
-    def given_to(self, build_ensemble):
+    def given_to(self, build_ensemble: Any) -> Any:
         """A copy of a function that builds ensembles with these draws."""
         return _with(build_ensemble, gen_eval_points=self.eval_points, get_samples=self.encoders)
 
-    def eval_points(self, ens, eval_points, rng, **kwargs):
+    def eval_points(self, ens: Any, eval_points: Any, rng: Any, **kwargs: Any) -> Any:
         """As `nengo.builder.ensemble.gen_eval_points`."""
         self._ensemble = ens
         quick = _QuickShuffle()
@@ -142,7 +142,7 @@ class Draws:
         rng.set_state(quick.get_state())
         return points
 
-    def encoders(self, dist, n, d=None, rng=np.random):
+    def encoders(self, dist: Any, n: Any, d: Any = None, rng: Any = np.random) -> Any:
         """As `nengo.dists.get_samples` for the encoders of the ensemble that is being built."""
         if not self._needless(self._ensemble, dist, self._decoded | self._encoded):
             return nengo.dists.get_samples(dist, n, d, rng=rng)

@@ -194,9 +194,7 @@ class HostBatch:
         Spikes of each sample.
     """
 
-    def __init__(
-        self, plan: HostPlan, n: int, seed: Any = 0, remembered: Any = None, n_steps: Optional[int] = None
-    ):
+    def __init__(self, plan: HostPlan, n: int, seed: Any = 0, remembered: Any = None, n_steps: Optional[int] = None):
         self.plan, self.n, self.t, self.n_steps = plan, n, 0, n_steps
         self.direct: Dict[object, Spikes] = {}
         self.sent: Dict[object, np.ndarray] = {}

@@ -163,7 +163,7 @@ class Spikes:
         """Add the spikes of all steps to those of each sample (n,) and of each neuron (size,)."""
         _count(self.bits, total, counts)
 
-    def lines(self, b: int):
+    def lines(self, b: int) -> Any:
         """(start, lines) of a sample: ``lines[start[t] : start[t + 1]]`` spike in step t."""
         return _lines(self.bits[b])
 

@@ -8,6 +8,7 @@ each operation. What is not 0 is all that is added, since adding 0 changes nothi
 from __future__ import annotations
 
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 from cotrain.hardware.emulator.compiled import njit
@@ -53,7 +54,7 @@ Scratch = namedtuple(
 
 
 @intrinsic
-def add_scaled(typingctx, target, place, weights, row, n_blocks, value):
+def add_scaled(typingctx: Any, target: Any, place: Any, weights: Any, row: Any, n_blocks: Any, value: Any) -> Any:
     """target[place + i] += weights[row + i] * value for n_blocks (> 0) times LANES neighbours, rounded once."""
     signature = types.void(target, types.int64, weights, types.int64, types.int64, types.float32)
 
@@ -87,7 +88,7 @@ def add_scaled(typingctx, target, place, weights, row, n_blocks, value):
 
 
 @njit(boundscheck=False, fastmath={"contract"})
-def weighted_sum(tables, edge, scratch, first, last, total):
+def weighted_sum(tables: Any, edge: Any, scratch: Any, first: Any, last: Any, total: Any) -> Any:
     """The edge's map of the spikes ``events[first:last]`` of its source; written to `total`."""
     channels, weight, step, pixel_base = (
         tables.edges[edge, 1], tables.edges[edge, 2], tables.edges[edge, 3], tables.edges[edge, 4],
@@ -146,7 +147,9 @@ def _collect(fired, spikes, unit, scratch, at):
 
 
 @njit(boundscheck=False)
-def run_layers(tables, neurons, scratch, base, given, first_layer, last_layer):
+def run_layers(
+    tables: Any, neurons: Any, scratch: Any, base: Any, given: Any, first_layer: Any, last_layer: Any
+) -> Any:
     """Some layers of one sample over all steps.
 
     Parameters
@@ -192,7 +195,7 @@ def run_layers(tables, neurons, scratch, base, given, first_layer, last_layer):
 
 
 @njit(boundscheck=False)
-def read_out(tables, scratch, base, given, readout):
+def read_out(tables: Any, scratch: Any, base: Any, given: Any, readout: Any) -> Any:
     """The readout, the last of the layers, at each step: written to `readout` (n_steps, n), which is not delayed."""
     first_edge, last_edge, _, n = tables.layers[tables.layers.shape[0] - 1]
     total = scratch.sum[:n]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import local
+from typing import Any
 
 import numpy as np
 from cotrain.hardware.emulator.emulator import default_threads
@@ -70,7 +71,7 @@ class EventModel:
     params : dict of ndarray
     """
 
-    def __init__(self, model, params: Params):
+    def __init__(self, model: Any, params: Params):
         self.spec: NetworkSpec = model.spec
         self.n_steps, self.params = model.n_steps, params
         built, dt_s = model.built, model.sim.dt
@@ -92,7 +93,7 @@ class EventModel:
         self.tables = tables(self.spec, self.edges, params, self.given)
         self.threads, self.own = default_threads(), local()
 
-    def run(self, images: np.ndarray):
+    def run(self, images: np.ndarray) -> Any:
         """Yield of each image the readout (n_steps, size) and {layer: its `Spikes`}."""
         size = self.n_steps * max([1, *(edge.target.n_neurons for edge in self.given)])
         size = int(np.clip(VALUES // (size * max(1, len(self.given))), 1, 64))
@@ -205,7 +206,7 @@ class EventModel:
 _NONE_GIVEN = np.zeros((0, 0, 0), np.float32)
 
 
-def supported(model) -> bool:
+def supported(model: Any) -> bool:
     """Whether a NengoDLModel's neurons are those that `EventModel` knows, at rest in the beginning."""
     signals = model.sim.model.sig
     for ensemble in model.built.layers.values():

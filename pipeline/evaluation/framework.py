@@ -31,7 +31,7 @@ class NotRun(Exception):
 class OwnModel:
     """A model in its own framework, as a row of the comparison runs it."""
 
-    def __init__(self, experiment, spec):
+    def __init__(self, experiment: Any, spec: Any):
         self.model = model_for(experiment.network, spec.input_shape)
         self.spec = spec
         path = Path(experiment.network.path)

@@ -10,13 +10,14 @@ import importlib
 import io
 import os
 import sys
+from typing import Any
 
 import numpy as np
 
 AT_ONCE = 64  # images of a call
 
 
-def send(stream, array) -> None:
+def send(stream: Any, array: Any) -> None:
     """One array: its length in bytes, then NumPy's own format."""
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(array), allow_pickle=False)
@@ -24,14 +25,14 @@ def send(stream, array) -> None:
     stream.flush()
 
 
-def receive(stream) -> np.ndarray:
+def receive(stream: Any) -> np.ndarray:
     """One array; EOFError where the stream ends."""
     size = stream.read(8)
     data = stream.read(int.from_bytes(size, "little")) if len(size) == 8 else b""
     return np.load(io.BytesIO(data), allow_pickle=False)  # EOFError of no bytes
 
 
-def of_keras(module: str, path: str, layout: str):
+def of_keras(module: str, path: str, layout: str) -> Any:
     """(predict, name) of a Keras model."""
     keras = importlib.import_module(module)
     model = keras.models.load_model(path, compile=False, safe_mode=True)
@@ -42,7 +43,7 @@ def of_keras(module: str, path: str, layout: str):
     return predict, f"Keras {keras.__version__}"
 
 
-def of_onnx(path: str, layout: str):
+def of_onnx(path: str, layout: str) -> Any:
     """(predict, name) of an ONNX model, in onnxruntime or else in ONNX's reference implementation."""
     try:
         import onnxruntime

@@ -92,7 +92,7 @@ class Task(ABC):
             Of a readout, `output_shape`.
         """
 
-    def predictions(self, readout: np.ndarray, spec) -> np.ndarray:
+    def predictions(self, readout: np.ndarray, spec: Any) -> np.ndarray:
         """Predictions of a network (pipeline.networks.NetworkSpec) from its readouts (n, size)."""
         from cotrain.pipeline.networks.forward import finished
 

@@ -59,7 +59,7 @@ class Boxes(JudgedShifted, Task):
     def as_prediction(self, targets: np.ndarray) -> np.ndarray:
         return targets.astype(np.float32)
 
-    def check_network(self, spec, dataset: Dataset) -> None:
+    def check_network(self, spec: Any, dataset: Dataset) -> None:
         super().check_network(spec, dataset)
         if spec.final == "softmax":
             raise InputError(
