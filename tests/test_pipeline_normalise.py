@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import experiment, training
+from cotrain.pipeline.datasets import Dataset
 from cotrain.pipeline.experiment import TrainSettings
 from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.neurons.nengo_types import tf
 from cotrain.pipeline.tasks import TASKS
 from cotrain.pipeline.training.backend import make_backend
-from cotrain.pipeline.training.loop import judged_by
 from cotrain.pipeline.training.unrolled import normalise
 from small_training import boxes_data, experiment_for, masks_data
 
@@ -132,4 +132,19 @@ def test_views_below_0_are_the_tasks_own():
 
 def test_an_epoch_may_be_judged_by_a_part_of_whole_volumes():
     data = masks_data(16)  # four slices a volume
-    assert [len(judged_by(data, n)) for n in (0, 1, 4, 5, 16, 99)] == [16, 4, 4, 8, 16, 16]
+    assert [len(data.whole_groups(n)) for n in (0, 1, 4, 5, 16, 99)] == [16, 4, 4, 8, 16, 16]
+
+
+def test_samples_that_come_class_by_class_are_judged_across_the_classes():
+    names = np.array([f"test/{k // 50}/{k:03d}" for k in range(500)])
+    data = Dataset(
+        name="x", task="classes", images=np.zeros((500, 4, 4, 1), np.float32), targets=np.arange(500) // 50,
+        names=names, groups=names, split=np.full(500, "validation"), class_names=tuple("0123456789"),
+    )  # fmt: skip
+    chosen = data.whole_groups(100)
+    assert len(chosen) == 100 and (np.bincount(chosen.targets, minlength=10) > 2).all()
+    np.testing.assert_array_equal(data.whole_groups(100).names, chosen.names)
+    np.testing.assert_array_equal(data.whole_groups(0).names, names)
+    assert np.bincount(data.spread(20).targets).tolist() == [2] * 10
+    assert [len(data.spread(n)) for n in (1, 499, 500, 501, None)] == [1, 499, 500, 500, 500]
+    np.testing.assert_array_equal(masks_data(16).spread(6).names, masks_data(16).names[:6])

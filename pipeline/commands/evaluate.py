@@ -94,7 +94,7 @@ def score(
     everything = datasets.load_for(experiment.data, data, runs / artifacts.SCRATCH)
     for rejected in everything.rejected:
         say(f"  not used: {rejected}")
-    scored = everything.subset(split).take(limit or None)
+    scored = everything.subset(split).spread(limit or None)
     task = task_of(everything.task)
     constant = task.constant(everything.subset("train")) if found.constant is None else found.constant
     spec = network_for(experiment.network, everything)

@@ -179,6 +179,22 @@ class Dataset:
         """The first n samples; all of them for None."""
         return self if n is None else self.select(slice(n))
 
+    def spread(self, n: int | None) -> Dataset:
+        """n samples from all over the set, whose files may come class by class; of volumes the first. None: all."""
+        if n is None or n >= len(self) or len(set(self.groups)) < len(self):
+            return self.take(n)
+        return self.select(np.arange(n) * len(self) // n)
+
+    def whole_groups(self, n: int) -> Dataset:
+        """Groups drawn by chance, the same in every run, until there are n samples; all for 0."""
+        groups, member = np.unique(self.groups, return_inverse=True)
+        if not n or n >= len(self):
+            return self
+        order = np.random.default_rng(0).permutation(len(groups))
+        sizes = np.bincount(member)[order]
+        chosen = order[np.cumsum(sizes) - sizes < n]
+        return self.select(np.flatnonzero(np.isin(member, chosen)))
+
     def subset(self, split: str) -> Dataset:
         """The samples of one split, or all of them.
 

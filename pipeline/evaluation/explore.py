@@ -82,7 +82,7 @@ def explore(
     found = _found(experiment, runs, source)
     kind = "hybrid" if "hybrid" in found.params else "ann"
     everything = datasets.load_for(experiment.data, data, runs / artifacts.SCRATCH)
-    scored = whole_groups(everything.subset(split), limit)
+    scored = everything.subset(split).whole_groups(limit)
     spec = network_for(experiment.network, everything)
     model = {"hybrid": "loihi-hybrid", "ann": "loihi-converted"}[kind]
     say(
@@ -151,15 +151,6 @@ def at(experiment: Experiment, n_steps: int, rate_scale_hz: float) -> Experiment
         finetune=dataclasses.replace(tune, n_steps=n_steps, readout_steps=window),
         neurons=dataclasses.replace(experiment.neurons, rate_scale_hz=float(rate_scale_hz)),
     )
-
-
-def whole_groups(dataset: Dataset, limit: int) -> Dataset:
-    """The first `limit` samples and what belongs to their last volume; all for 0."""
-    if not limit or limit >= len(dataset):
-        return dataset
-    while limit < len(dataset) and dataset.groups[limit] == dataset.groups[limit - 1]:
-        limit += 1
-    return dataset.take(limit)
 
 
 def mark_knee(rows: list[dict[str, Any]]) -> dict[str, Any]:

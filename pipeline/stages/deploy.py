@@ -22,7 +22,7 @@ def run(context: Context) -> None:
         print(f"  {note}")
     spec = network_for(experiment.network, dataset)
     params = context.parameters.params
-    scored = dataset.subset("test").take(experiment.deploy.limit or None)
+    scored = dataset.subset("test").spread(experiment.deploy.limit or None)
     constant = context.parameters.constant
     if constant is None:
         constant = task_of(dataset.task).constant(dataset.subset("train"))

@@ -105,7 +105,7 @@ def fit(
         The loss is not finite any more.
     """
     train = dataset.subset("train")
-    judges = judged_by(dataset.subset("validation"), schedule.settings.validation_samples)
+    judges = dataset.subset("validation").whole_groups(schedule.settings.validation_samples)
     validation = [judges, *job.task.protocols(judges, schedule.data).values()]
     scaler, metric = job.scaler, job.task.metric
     found = checkpoint.Checkpoint.load(folder, key)
@@ -162,13 +162,6 @@ def fit(
         progress.close()
         logs.close()
     return TrainingResult(best, history)
-
-
-def judged_by(validation: Dataset, limit: int) -> Dataset:
-    """The first `limit` samples and what belongs to their last volume; all for 0."""
-    while 0 < limit < len(validation) and validation.groups[limit] == validation.groups[limit - 1]:
-        limit += 1
-    return validation.take(limit or None)
 
 
 def validate(backend: Backend, job: Job, datasets: list[Dataset]) -> float:
