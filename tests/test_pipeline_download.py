@@ -87,6 +87,17 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(0.05)
             self.close_connection = True
             return
+        if fault == "slow headers":
+            try:
+                self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Long: ")
+                for _ in range(100):
+                    self.wfile.write(b"x")
+                    self.wfile.flush()
+                    time.sleep(0.05)
+            except OSError:  # the client has gone
+                pass
+            self.close_connection = True
+            return
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and fault != "no range" else 0
         start = {"all": 0, "beyond": start + 7}.get(fault, start)
         if start >= len(data):
@@ -104,6 +115,12 @@ class Handler(BaseHTTPRequestHandler):
         if fault != "no length":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if fault == "drip":
+            for k in range(20):
+                self.wfile.write(body[k : k + 1])
+                self.wfile.flush()
+                time.sleep(0.05)
+            body = b""
         if isinstance(fault, tuple):
             body = body[: fault[1]]
         self.wfile.write(body)
@@ -386,6 +403,31 @@ def test_a_server_that_crawls_is_given_up(tmp_path, sources, server, monkeypatch
     monkeypatch.setattr(fetching, "SLOW_S", 0.2)
     server.faults = ["crawl"] * 9
     with pytest.raises(MissingError, match=r"bytes arrived in 0.2 s"):
+        run(tmp_path, sources[:1])
+
+
+def test_a_server_that_drips_is_given_up_though_every_attempt_brings_something(tmp_path, sources, server, monkeypatch):
+    monkeypatch.setattr(fetching, "SLOW_S", 0.2)
+    server.faults = ["drip"] * 50
+    with pytest.raises(MissingError, match=r"bytes arrived in 0.2 s"):
+        run(tmp_path, sources[:1])
+    assert len(server.ranges) == fetching.MOST_CRAWLS
+    assert (tmp_path / ".download" / "caltech-101.zip.part").stat().st_size > 0
+
+
+def test_headers_that_drip_are_given_up(tmp_path, sources, server, monkeypatch):
+    monkeypatch.setattr(fetching, "TIMEOUT_S", 0.3)  # of a byte, which comes every 0.05 s, and of all headers
+    server.faults = ["slow headers"] * 50
+    started = time.perf_counter()
+    with pytest.raises(MissingError, match="headers did not arrive in 0.3 s"):
+        run(tmp_path, sources[:1])
+    assert len(server.ranges) == 1 + len(fetching.RETRY_AFTER_S) and time.perf_counter() - started < 60
+
+
+def test_a_redirection_to_ftp_is_not_followed(tmp_path, sources, server, monkeypatch):
+    monkeypatch.setitem(NONSENSE, "to ftp", (302, {"Location": "ftp://127.0.0.1:9/x"}))
+    server.faults = ["to ftp"] * 9
+    with pytest.raises(MissingError, match="unknown url type: ftp"):
         run(tmp_path, sources[:1])
 
 

@@ -7,20 +7,19 @@ call can tell that nothing is left to do. Only what the loaders read is unpacked
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
+import gzip
 import os
 import re
 import shutil
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from cotrain.hardware import files
 from cotrain.hardware.errors import CorruptError, CotrainError, InputError, OutputError
 from cotrain.pipeline.commands import options
 from cotrain.pipeline.commands.fetching import Archive, fetch
@@ -269,11 +268,9 @@ def main(data_dir: Path, sources: tuple[Source, ...] | None = None, say: Callabl
 def is_whole(folder: Path) -> bool:
     """Whether every file of the folder's list is there, unchanged."""
     try:
-        digests = json.loads((folder / COMPLETE).read_text())
-        return all(
-            hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest for name, digest in digests.items()
-        )
-    except (OSError, ValueError, AttributeError, RecursionError):
+        digests = files.read_json(folder / COMPLETE)
+        return all(files.file_sha256(folder / name) == digest for name, digest in digests.items())
+    except (CotrainError, ValueError, AttributeError):
         return False
 
 
@@ -286,23 +283,29 @@ def unpack(source: Source, archives: list[Path], folder: Path) -> None:
             try:
                 with open(archive, "rb") as file:
                     for name, data in source.members(archive.name, file):
-                        path = temporary / "new" / name
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        path.write_bytes(data)
-                        digests[name] = hashlib.sha256(data).hexdigest()
-            except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-                raise CorruptError(
-                    f"{archive} cannot be unpacked: {error}; delete it and run `make data` again"
-                ) from None
+                        files.write_bytes(temporary / "new" / name, data)
+                        digests[name] = files.sha256(data)
+            except CotrainError:
+                raise
+            except OSError as error:  # of the disk, but for gzip's
+                if not isinstance(error, gzip.BadGzipFile):
+                    raise
+                raise CorruptError(_damaged(archive, error)) from None
+            except Exception as error:  # tarfile, zipfile and zlib raise ten different classes for damaged bytes
+                raise CorruptError(_damaged(archive, error)) from None
         if len(digests) != source.n_files:
             raise CorruptError(
                 f"{archives[0]} holds {len(digests)} of the wanted files, expected {source.n_files}: "
                 "the publisher has changed its layout"
             )
-        (temporary / "new" / COMPLETE).write_text(json.dumps(digests, indent=0))
+        files.write_json(temporary / "new" / COMPLETE, digests)
         (temporary / "new").chmod(0o755)
         if folder.exists():
             os.replace(folder, temporary / "old")
         os.replace(temporary / "new", folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _damaged(archive: Path, error: Exception) -> str:
+    return f"{archive} cannot be unpacked: {files.one_line(error)}; delete it and run `make data` again"

@@ -6,6 +6,8 @@ import hashlib
 import http.client
 import os
 import re
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,10 +21,11 @@ from cotrain.hardware.progress import Progress
 
 CHUNK_BYTES = 1 << 18
 MEGABYTE = 10**6
-TIMEOUT_S = 60.0  # of one connection or read
+TIMEOUT_S = 60.0  # of one connection or read, and of all headers together
 RETRY_AFTER_S = (1.0, 3.0, 10.0)  # pauses between attempts that bring nothing
 MOST_RESTARTS = 3  # times that what has arrived is thrown away because the server does not go on from it
 SLOW_S, SLOW_BYTES = 60.0, 60_000  # a connection that brings less in that time is given up: under 1 kB/s
+MOST_CRAWLS = 3  # connections that are given up for that, in one call
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,58 @@ class Archive:
     name: str
     checksums: tuple[tuple[str, str], ...]
     max_bytes: int = 10**9
+
+
+class Crawl(ConnectionError):
+    """A connection that brings next to nothing."""
+
+
+class _Plain(http.client.HTTPConnection):
+    """A connection whose headers arrive in time, all together: a timeout of a socket is that of one byte."""
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        late = threading.Timer(TIMEOUT_S, self._end)
+        self.is_late = False
+        late.start()
+        try:
+            response = super().getresponse()
+        finally:
+            late.cancel()
+        if self.is_late:  # its headers seem to end where they were cut off
+            raise TimeoutError(f"its headers did not arrive in {TIMEOUT_S:g} s")
+        return response
+
+    def _end(self) -> None:
+        self.is_late = True
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except (AttributeError, OSError):  # it has ended
+            pass
+
+
+class _Secure(_Plain, http.client.HTTPSConnection):
+    pass
+
+
+class _PlainHandler(urllib.request.HTTPHandler):
+    def http_open(self, request):
+        return self.do_open(_Plain, request)
+
+
+class _SecureHandler(urllib.request.HTTPSHandler):
+    def https_open(self, request):
+        return self.do_open(_Secure, request)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """What follows redirections to http and https alone: no files, no FTP."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler, _PlainHandler, _SecureHandler, urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler,
+    ):  # fmt: skip
+        opener.add_handler(handler())
+    return opener
 
 
 def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = print) -> Path:
@@ -98,7 +153,7 @@ def wrong_digest(path: Path, checksums: tuple[tuple[str, str], ...]) -> str:
 
 def _download(archive: Archive, part: Path, say) -> None:
     """Append to `part` until it is as long as the server says, through broken connections."""
-    pauses, most, n_restarts = iter(RETRY_AFTER_S), _size(part), 0
+    pauses, most, n_restarts, n_crawls = iter(RETRY_AFTER_S), _size(part), 0, 0
     while True:
         before = _size(part)
         try:
@@ -116,12 +171,13 @@ def _download(archive: Archive, part: Path, say) -> None:
         # http.client and urllib raise ValueError for headers and addresses that are none.
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as error:
             problem = _one_line(getattr(error, "reason", error)) or type(error).__name__
+            n_crawls += isinstance(error, Crawl)  # however much they bring together
         arrived = _size(part)
         n_restarts += arrived < before
         if arrived > most:  # more than ever: as many attempts again
             most, pauses = arrived, iter(RETRY_AFTER_S)
         pause = next(pauses, None)
-        if pause is None or n_restarts > MOST_RESTARTS:
+        if pause is None or n_restarts > MOST_RESTARTS or n_crawls >= MOST_CRAWLS:
             raise MissingError(
                 f"cannot download {archive.url}: {problem}; {arrived / MEGABYTE:.1f} MB are kept, "
                 "run `make data` again to go on from there"
@@ -146,7 +202,7 @@ def _download_once(archive: Archive, part: Path) -> bool:
         headers["Range"] = f"bytes={have}-"
     request = urllib.request.Request(archive.url, headers=headers)
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        response = _opener().open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:  # the range starts at or beyond the end
             raise
@@ -190,6 +246,8 @@ def _copy(response, file: BinaryIO, archive: Archive, total: int | None) -> None
         while True:
             try:
                 chunk = response.read1(CHUNK_BYTES)  # what is there: read() would wait until it is that much
+            except TimeoutError as error:
+                raise Crawl(str(error)) from None
             except OSError as error:  # TLS errors among them; what is raised below is about the disk
                 raise ConnectionError(str(error)) from None
             if not chunk:
@@ -200,7 +258,7 @@ def _copy(response, file: BinaryIO, archive: Archive, total: int | None) -> None
             n_arrived, n_since = n_arrived + len(chunk), n_since + len(chunk)
             if time.monotonic() - since > SLOW_S:
                 if n_since < SLOW_BYTES:
-                    raise ConnectionError(f"{n_since:,} bytes arrived in {SLOW_S:g} s")
+                    raise Crawl(f"{n_since:,} bytes arrived in {SLOW_S:g} s")
                 since, n_since = time.monotonic(), 0
             if n_arrived // MEGABYTE > progress.done and n_expected > 0:
                 progress.advance(n_arrived // MEGABYTE - progress.done)
