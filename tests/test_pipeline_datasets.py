@@ -125,6 +125,7 @@ def test_overlay_puts_the_box_where_the_plane_is(planes, tmp_path):
     np.testing.assert_allclose(drawn, planes.targets[0], atol=1.5 / 128)
 
 
-def test_overlay_into_no_folder(planes, tmp_path):
+def test_overlay_where_a_file_is_in_the_way(planes, tmp_path):
+    (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):
-        overlay(planes, tmp_path / "missing" / "one.png", n=1)
+        overlay(planes, tmp_path / "file" / "one.png", n=1)
