@@ -69,7 +69,7 @@ def linear(edge: Edge, x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     if entry.padding == "same":
         before = tuple(same_border(large[i], small[i], entry.kernel[i], entry.stride[i]) for i in (0, 1))
     if edge.kind == "conv_transpose":
-        return convolve_transposed(x, kernel, entry.stride, (before[0], before[1]), (small[0], small[1]))
+        return convolve_transposed(x, kernel, entry.stride, (before[0], before[1]), (large[0], large[1]))
     after = [max((small[i] - 1) * entry.stride[i] + entry.kernel[i] - large[i] - before[i], 0) for i in (0, 1)]
     return convolve(x, kernel, entry.stride, (before[0], after[0], before[1], after[1]))
 
