@@ -203,19 +203,30 @@ kind = "rectified"  # or lif
 rate_curve = "loihi"  # trained with the chip's rates
 rate_scale_hz = 250.0
 """
+_SHOWN = """\
+n_steps = 60  # of 1 ms a picture
+readout_steps = 30
+synapse_s = 0.001
+"""
+
+
+def _recipe(network: str, train: str, finetune: str, more: str) -> str:
+    """Sections of an experiment; `more` follows the steps of a presentation."""
+    head = 'backend = "tensorflow"\n'
+    return (
+        f"\n[network]\n{network}{_NEURONS}\n[train]\n{head}epochs = @EPOCHS@\n{train}"
+        f"\n[finetune]\n{head}{finetune}{_SHOWN}{more}"
+    )
+
 
 _RECIPES = {
-    "boxes": """
-[network]
+    "boxes": _recipe(
+        """\
 name = "locnet"
 filters = [8, 16, 32]  # of the convolutions; height and width are halved after each
 dense = [128, 64]
-"""
-    + _NEURONS
-    + """
-[train]
-backend = "tensorflow"
-epochs = @EPOCHS@
+""",
+        """\
 warmup_epochs = 2
 batch_size = 32
 learning_rate = 2e-3
@@ -223,29 +234,24 @@ clip_norm = 5.0
 loss = "giou-mae"
 rate_mean_weight = 0.02  # fewer spikes
 average = 0.99
-
-[finetune]
-backend = "tensorflow"
+""",
+        """\
 epochs = 3
 epoch_samples = 1000
 batch_size = 16
 learning_rate = 4e-4
-n_steps = 60  # of 1 ms a picture
-readout_steps = 30
-synapse_s = 0.001
+""",
+        """\
 rate_mean_weight = 0.1
 """,
-    "masks": """
-[network]
+    ),
+    "masks": _recipe(
+        """\
 name = "cae"
 filters = [12, 24, 48]  # of the convolutions; height and width are halved between them
 bottleneck_layers = 2
-"""
-    + _NEURONS
-    + """
-[train]
-backend = "tensorflow"
-epochs = @EPOCHS@
+""",
+        """\
 warmup_epochs = 1
 batch_size = 32
 learning_rate = 3e-3
@@ -255,32 +261,27 @@ rate_weight = 0.02  # fewer spikes
 rate_max_hz = 300.0
 rate_mean_weight = 0.02
 average = 0.99
-
-[finetune]
-backend = "tensorflow"
+""",
+        """\
 epochs = 3
 epoch_samples = 640
 batch_size = 16
 learning_rate = 4e-4
-n_steps = 60  # of 1 ms a picture
-readout_steps = 30
-synapse_s = 0.001
+""",
+        """\
 rate_weight = 0.02
 rate_max_hz = 300.0
 rate_mean_weight = 0.02
 """,
-    "classes": """
-[network]
+    ),
+    "classes": _recipe(
+        """\
 name = "convnet"
 filters = [16, 24, 32, 48]
 strides = [2, 1, 2, 1]  # 2 halves height and width
 dense = []
-"""
-    + _NEURONS
-    + """
-[train]
-backend = "tensorflow"
-epochs = @EPOCHS@
+""",
+        """\
 warmup_epochs = 1
 batch_size = 64
 learning_rate = 3e-3
@@ -290,18 +291,17 @@ loss = "cross-entropy"
 label_smoothing = 0.05
 view_shift = 0.08
 rate_mean_weight = 0.02  # fewer spikes
-
-[finetune]
-backend = "tensorflow"
+""",
+        """\
 epochs = 1
 epoch_samples = 2000
 batch_size = 32
 learning_rate = 3e-4
-n_steps = 60  # of 1 ms a picture
-readout_steps = 30
-synapse_s = 0.001
+""",
+        """\
 average = 0.97
 """,
+    ),
 }
 
 _MODEL = """

@@ -192,21 +192,6 @@ class Lowering(Neurons):
         """The difference of two values."""
         return self.add([first, self.scale(second, -1.0, 0.0, label)], label)
 
-    def concatenate(self, values: List[Value], label: str) -> Value:
-        """Values behind each other along the last axis."""
-        if len({value.shape[:-1] for value in values}) > 1:
-            raise UnsupportedError(
-                f"layer {label} joins {' and '.join(str(v.shape) for v in values)}; only channels can be joined, so "
-                "height and width have to agree"
-            )
-        n_all, first, terms = sum(value.shape[-1] for value in values), 0, []
-        shape = (*values[0].shape[:-1], n_all)
-        bias = np.concatenate([np.broadcast_to(value.bias, value.shape) for value in values], axis=-1)
-        for value in values:
-            terms += [linear.then_channels(term, first, n_all, value.shape) for term in value.terms]
-            first += value.shape[-1]
-        return Value(shape, tuple(terms), linear.compact(bias), label)
-
     # --- neurons
 
     def relu(self, value: Value, label: str, slope: float = 0.0, most: float = float("inf")) -> Value:
