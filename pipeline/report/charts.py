@@ -62,8 +62,19 @@ class Axes:
     """A plot area with linear or logarithmic axes, gridlines and labels."""
 
     def __init__(
-        self, x, y, *, width=WIDTH, height=240, left=52, right=14, top=14, bottom=40, log_x=False, log_y=False
-    ):
+        self,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        *,
+        width: float = WIDTH,
+        height: float = 240,
+        left: float = 52,
+        right: float = 14,
+        top: float = 14,
+        bottom: float = 40,
+        log_x: bool = False,
+        log_y: bool = False,
+    ) -> None:
         self.log_x, self.log_y = log_x, log_y
         self.x0, self.x1 = _widen(*x, log_x)
         self.y0, self.y1 = _widen(*y, log_y)
@@ -155,7 +166,15 @@ def mark(x: float, y: float, css: str, shape: str = "circle", size: float = 4) -
 
 
 def lines(
-    series: list[Series], x_label: str, y_label: str, alt: str, *, log_x=False, levels=(), marks=True, whole_x=False
+    series: list[Series],
+    x_label: str,
+    y_label: str,
+    alt: str,
+    *,
+    log_x: bool = False,
+    levels: Sequence[tuple[float, str, str]] = (),
+    marks: bool = True,
+    whole_x: bool = False,
 ) -> str:
     """A line chart. `levels` are (y, css, label); `whole_x` marks integers only."""
     xs = [x for s in series for x in s.x if x > 0 or not log_x]

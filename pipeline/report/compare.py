@@ -204,7 +204,7 @@ def _costs(documents: list[dict[str, Any]]) -> Table:
 
 def _settings(documents: list[dict[str, Any]]) -> Block:
     """Only what is not the same in all; the experiments stand where there are more of them than settings."""
-    flat = [dict(settings.settings(d["settings"]).rows) for d in documents]
+    flat = [{row[0]: row[1] for row in settings.settings(d["settings"]).rows} for d in documents]
     everything = dict.fromkeys(k for f in flat for k in f if k not in ("name", "title"))
     keys = [k for k in everything if len({f.get(k) for f in flat}) > 1]
     if not keys:

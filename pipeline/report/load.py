@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cotrain.pipeline.experiment import shared_settings
 from cotrain.pipeline.networks import NetworkSpec
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.request import Request
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.stages.context import Context
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Inputs:
     asked: Request | None = None  # how it was asked for, for the commands that are printed
 
 
-def load(context) -> Inputs:
+def load(context: Context) -> Inputs:
     """Read every input of the report stage.
 
     Raises

@@ -57,7 +57,14 @@ def legend_text(metrics: dict[str, Any]) -> str:
     return "Dashed yellow: ground truth. Solid blue: prediction." if outlined else "Beside the model what it predicts."
 
 
-def panels(caption, entries, data, metrics, legend=(), samples: bool = False) -> Figure:
+def panels(
+    caption: str,
+    entries: list[tuple[str, dict[str, Any]]],
+    data: dict[str, np.ndarray],
+    metrics: dict[str, Any],
+    legend: tuple[tuple[str, ...], ...] = (),
+    samples: bool = False,
+) -> Figure:
     """Samples side by side.
 
     Parameters
@@ -81,7 +88,7 @@ def panels(caption, entries, data, metrics, legend=(), samples: bool = False) ->
     return Figure(caption, "; ".join(said) + ".", tuple(drawings), "picture", legend)
 
 
-def told_of(model: str, entry: dict[str, Any], data, metrics: dict[str, Any]) -> tuple[str, str]:
+def told_of(model: str, entry: dict[str, Any], data: dict[str, np.ndarray], metrics: dict[str, Any]) -> tuple[str, str]:
     """What a model made of a sample, in short and at length."""
     task, names = task_of(metrics["task"]), metrics["class_names"]
     if task.outlined:
@@ -126,7 +133,14 @@ def choose(predictions: dict[str, np.ndarray], task: str) -> dict[str, Any]:
     return {"chosen_by": chosen_by, "cases": entries(chosen_by), "own": {m: entries(m) for m in models}}
 
 
-def entry_of(case, g, groups, values, predictions, task):
+def entry_of(
+    case: str,
+    g: int,
+    groups: list[str],
+    values: dict[str, np.ndarray],
+    predictions: dict[str, np.ndarray],
+    task: str,
+) -> dict[str, Any]:
     """Group number `g` as one of `choose`'s entries."""
     members = np.flatnonzero(predictions["groups"] == groups[g])
     size = task_of(task).size_of_target(predictions["targets"][members])

@@ -124,9 +124,10 @@ def _strip(found: dict[str, Any], data: dict[str, np.ndarray], metrics: dict[str
     for entry in found["worst"]:
         i = entry["index"]
         guess = data.get(f"{model}/prediction")
-        shapes = (data["targets"][i], None if guess is None else guess[i]) if task.outlined else (None, None)
+        outline = guess[i] if task.outlined and guess is not None else None
         told, alt = pictures.told_of(model, entry, data, metrics)
-        thumbnail = draw.over(data["images"][i], *shapes, alt)
+        target = data["targets"][i] if task.outlined else None
+        thumbnail = draw.over(data["images"][i], target, outline, alt)
         if task.outlined:
             of_all = [(m, entry) for m in entry["values"]]
             detail = pictures.panels(f"**{entry['sample']}** under every model.", of_all, data, metrics)

@@ -49,4 +49,6 @@ def blocks(document: dict[str, Any], inputs: Inputs) -> list[Block]:
         Table("What was chosen for each layer, and what share it clips.", columns, rows, "lrrrrrlr", sortable=True),
     ]
     notes = tuple(history.get("notes") or ())
-    return [*found, *([Text("What reading the model cost:"), Items(notes)] if notes else [])]
+    if notes:
+        found += [Text("What reading the model cost:"), Items(notes)]
+    return found
