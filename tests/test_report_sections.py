@@ -138,7 +138,7 @@ def test_a_training_that_was_still_learning_is_told(inputs):
     histories["train"]["best_epoch"] = histories["train"]["epochs"][-1]["epoch"]
     document = report.build_document(dataclasses.replace(inputs, histories=histories))
     commands = [one["command"] for one in document["decision"]["next"]]
-    epochs = inputs.settings["train"]["epochs"]
+    epochs = histories["train"]["epochs"][-1]["epoch"]
     assert any(f"--set train.epochs={2 * epochs}" in command and "--force" in command for command in commands)
 
 

@@ -59,7 +59,7 @@ def _longer_training(document: dict[str, Any], asked: Request) -> list[dict[str,
     epochs = (document["histories"].get("train") or {}).get("epochs") or []
     if len(epochs) < 2 or document["histories"]["train"].get("best_epoch") != epochs[-1]["epoch"]:
         return []
-    n = document["settings"]["train"]["epochs"]
+    n = epochs[-1]["epoch"]
     kept = tuple(o for o in asked.overrides if not o.startswith("train.epochs="))
     longer = dataclasses.replace(asked, overrides=(*kept, f"train.epochs={2 * n}"))
     what = f"Train longer: the last of {text.plural(n, 'epoch')} was the best one."
