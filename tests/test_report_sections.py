@@ -175,9 +175,11 @@ def test_scales_of_a_model_made_elsewhere(inputs):
     document = report.build_document(dataclasses.replace(inputs, histories=histories))
     rate_hz = inputs.settings["neurons"]["rate_scale_hz"]
     intro, table, _, notes = scales.blocks(document, inputs)
-    assert table.rows[0][:4] == ("a", "3.50", "99.9", "0.1 %")
-    assert float(table.rows[0][4].replace(",", "")) == 12 * rate_hz
-    assert table.rows[0][5] == ("yes" if 12 * rate_hz > 1000 else "no")
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["Layer"] == "a" and row["The model's activation that became 1"] == "3.50"
+    assert row["Positive activations above it"] == "0.1 %"
+    assert float(row["Rate that the largest one asks for (Hz)"].replace(",", "")) == 12 * rate_hz
+    assert row["Beyond the chip's 1,000 Hz"] == ("yes" if 12 * rate_hz > 1000 else "no")
     assert "fitted to spikes" in intro.text and notes.items == ("a note",)
     assert scales.blocks(report.build_document(inputs), inputs) == []
 
