@@ -152,7 +152,7 @@ def _build(tree: dict[str, Any], where: str) -> Experiment:
     known = [f.name for f in dataclasses.fields(Experiment)]
     values = {}
     if tree.get("network", {}) and isinstance(tree["network"], dict) and tree["network"].get("name") == OWN_MODEL:
-        own = {  # unless they are given
+        own: dict[str, dict[str, Any]] = {  # unless they are given
             "data": dict.fromkeys(("height", "width", "channels"), 0),  # the model's own
             "neurons": {"rate_scale_hz": MODEL_RATE_HZ},
             "train": {"backend": "tensorflow"},

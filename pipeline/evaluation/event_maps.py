@@ -19,7 +19,9 @@ def tables(spec: NetworkSpec, edges: dict[str, list[Edge]], params: Params, give
         Those whose sums somebody else computes; numbered in this order.
     """
     names = [layer.name for layer in spec.layers]
-    layer_rows, edge_rows, weights, pixels = [], [], [], []
+    layer_rows: list[tuple[int, ...]] = []
+    edge_rows: list[tuple[int, ...]] = []
+    weights, pixels = [], []
     targets: list[int] = []
     offsets: list[int] = []
     lengths: list[int] = []

@@ -170,12 +170,13 @@ class EventModel:
         most = max(layer.n_neurons for layer in (*self.spec.layers, self.spec.readout))
         edges = max(len(found) for found in self.edges.values())
         n = self.spec.n_neurons * self.n_steps + 8  # pages that nobody writes to take no memory
-        return kernels.Scratch(
+        parts = (
             np.empty(n, np.int32), np.empty(n, np.float32),
             np.zeros((len(self.spec.layers), self.n_steps + 1), np.int64),
             np.empty((edges, most), np.float32), *(np.empty(most + 8, np.float32) for _ in range(4)),
             np.zeros((most + 7) // 8, np.uint64),
         )  # fmt: skip
+        return kernels.Scratch._make(parts)
 
     def _not_in_order(self, params: Params) -> list[Edge]:
         """The edges whose sums TensorFlow does not add up in C order."""
@@ -192,9 +193,8 @@ class EventModel:
                 events = np.flatnonzero(x[k]).astype(np.int32)
                 values = np.full(len(events), self.neurons.unit, np.float32)
                 none = np.empty((1, most), np.float32)
-                scratch = kernels.Scratch(
-                    events, values, np.zeros((len(names), 2), np.int64), none, *none[[0] * 4], np.zeros(1, np.uint64)
-                )
+                slot, flags = np.zeros((len(names), 2), np.int64), np.zeros(1, np.uint64)
+                scratch = kernels.Scratch._make((events, values, slot, none, *none[[0] * 4], flags))
                 ours = np.empty(edge.target.n_neurons, np.float32)
                 kernels.weighted_sum(every, i, scratch, 0, len(events), ours)
                 if not np.array_equal(ours, theirs[k]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nengo
 import numpy as np
@@ -14,6 +14,9 @@ from cotrain.pipeline.evaluation.rows import OWN
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.networks import BuiltNetwork, Edge, NetworkSpec, Params, build, neurons_for
+
+if TYPE_CHECKING:
+    from cotrain.pipeline.evaluation.framework import OwnModel
 
 PROBE_BYTES = 256e6  # NengoDL keeps every probe's history: this bounds its batch
 MINIBATCH = 64  # and so does this
@@ -124,7 +127,7 @@ class CheckedModel:
 
         self.spec = spec
         self.model = NengoDLModel(experiment, spec, params, "hybrid", N_CHECKED)
-        self.fast = event_model.EventModel(self.model, params) if event_model.supported(self.model) else None
+        self.fast: Any = event_model.EventModel(self.model, params) if event_model.supported(self.model) else None
         self.checked, self.before = 0, (extra or {}).get("checked_samples", 0)
         self.fan_out = functools.cache(fan_out)  # of an edge
 
@@ -155,8 +158,8 @@ class CheckedModel:
             yield from self.model.run(images)
             return
         results = self.fast.run(images)
-        for first in range(0, len(images), size):
-            yield self._batch([next(results) for _ in images[first : first + size]])
+        for start in range(0, len(images), size):
+            yield self._batch([next(results) for _ in images[start : start + size]])
 
     def _equal(self, images: np.ndarray, readout: np.ndarray, outputs: dict[str, np.ndarray]) -> bool:
         """Whether the fast way gives what NengoDL gave."""
@@ -309,7 +312,7 @@ class LoihiModel:
 
 def open_model(
     experiment: Experiment, spec: NetworkSpec, params: Params, model: str, extra: dict | None = None
-) -> NengoDLModel | LoihiModel:
+) -> NengoDLModel | LoihiModel | CheckedModel | OwnModel:
     """The network of a row of the comparison, to be run on images; `extra` is what the row told before."""
     if model == OWN:
         from cotrain.pipeline.evaluation.framework import OwnModel
