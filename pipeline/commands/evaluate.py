@@ -79,8 +79,7 @@ def score(
 
     if limit < 0:
         raise InputError(f"--limit is {limit}; expected the number of samples, or 0 for all")
-    if not json_path.resolve().parent.is_dir():
-        raise InputError(f"--json {json_path}: the folder {json_path.resolve().parent} does not exist; make it first")
+    options.check_json(json_path)
     if models is not None:
         experiment = dataclasses.replace(
             experiment, deploy=dataclasses.replace(experiment.deploy, models=check_models(models))

@@ -32,18 +32,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", type=int, default=120, metavar="N",
         help="first N samples and the rest of their volume; 0: all (default: 120)",
     )  # fmt: skip
+    options.add_workers(parser)
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="result; the picture goes beside it")
 
 
 def run(arguments: argparse.Namespace) -> int:
     steps, rates_hz = numbers("--steps", arguments.steps, int), numbers("--rates", arguments.rates, float)
     experiment = options.load(arguments, arguments.experiment)
+    options.check_json(arguments.json)
     from cotrain.pipeline.evaluation.explore import explore
 
-    explore(
-        experiment, arguments.data, arguments.runs, arguments.json, steps=steps, rates_hz=rates_hz,
-        split=arguments.split, source=arguments.params, limit=arguments.limit,
-    )  # fmt: skip
+    with options.spread(arguments):
+        explore(
+            experiment, arguments.data, arguments.runs, arguments.json, steps=steps, rates_hz=rates_hz,
+            split=arguments.split, source=arguments.params, limit=arguments.limit,
+        )  # fmt: skip
     return 0
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from cotrain.hardware.errors import InputError
 from cotrain.pipeline.layers import names
 from cotrain.pipeline.runs.request import DATA, RUNS, Request
 from cotrain.pipeline.words import nearest
@@ -73,15 +74,30 @@ def spread(arguments: argparse.Namespace) -> Iterator[None]:
         yield
         return
     from cotrain.pipeline.evaluation import shards
+    from cotrain.pipeline.runs import artifacts
     from cotrain.pipeline.sweeps.workers import pool
 
-    with pool(arguments.workers, arguments.cluster) as workers, shards.spread(workers, max(arguments.workers, 2)):
-        yield
+    logs = arguments.runs.resolve() / artifacts.SLURM_LOGS
+    with pool(arguments.workers, arguments.cluster, logs=logs) as workers:
+        with shards.spread(workers, max(arguments.workers, workers.n_workers)):
+            yield
 
 
 def add_models(parser: argparse.ArgumentParser, help: str) -> None:
     """Rows of a comparison."""
     parser.add_argument("--models", type=lambda text: tuple(text.split(",")), metavar="ROW,ROW", help=help)
+
+
+def check_json(path: Path) -> None:
+    """Refuse a file of ``--json`` that could not be written, before any work.
+
+    Raises
+    ------
+    InputError
+    """
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise InputError(f"--json {path}: the folder {folder} does not exist; make it first")
 
 
 def load(arguments: argparse.Namespace, name: str, more: Iterable[str] = ()) -> Experiment:

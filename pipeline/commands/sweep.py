@@ -54,12 +54,17 @@ def sweep(
         See `sweeps.driver.run`.
     """
     from cotrain.hardware import files
+    from cotrain.pipeline.runs import artifacts
     from cotrain.pipeline.sweeps import driver, plan, sampling
-    from cotrain.pipeline.sweeps.workers import pool
+    from cotrain.pipeline.sweeps.workers import check, pool
 
     read = plan.read(path)
     sampling.import_optuna()  # before anything starts
-    with pool(workers, cluster, read.threads, read.slurm) as workers_there:
+    check(workers, cluster)
+    if json_path is not None:
+        options.check_json(json_path)
+    logs = runs.resolve() / artifacts.SLURM_LOGS
+    with pool(workers, cluster, read.threads, read.slurm, logs, say) as workers_there:
         summary = driver.run(read, runs, data, workers_there, force=force, say=say)
     if json_path is not None:
         files.write_json(json_path, summary)

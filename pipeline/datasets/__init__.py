@@ -10,6 +10,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +33,7 @@ __all__ = [
     "Dataset",
     "Rejection",
     "describe",
+    "kept",
     "load",
     "load_for",
 ]
@@ -99,6 +103,23 @@ def _loader(name: str):
     return loader, list(inspect.signature(loader).parameters)[1:]
 
 
+KEPT_MOST = 2  # data sets in memory
+_KEPT: ContextVar[tuple[dict, Path] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def kept(found: dict[Any, Dataset], scratch: Path) -> Iterator[None]:
+    """Have `load_for` in here keep what it reads in `found`, and draw synthetic sets below `scratch` alone.
+
+    For who trains many times on the same data: they are read once a process.
+    """
+    token = _KEPT.set((found, scratch))
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def load_for(settings: DataSettings, data: Path, scratch: Path) -> Dataset:
     """Load the data set that an experiment names.
 
@@ -115,6 +136,19 @@ def load_for(settings: DataSettings, data: Path, scratch: Path) -> Dataset:
     InputError
         A setting that this data set does not have, besides what `load` raises.
     """
+    keeping = _KEPT.get()
+    if keeping is None:
+        return _load_for(settings, data, scratch)
+    found, scratch = keeping
+    key = (settings, data.resolve())
+    if key not in found:
+        while len(found) >= KEPT_MOST:
+            del found[next(iter(found))]
+        found[key] = _load_for(settings, data, scratch)
+    return found[key]
+
+
+def _load_for(settings: DataSettings, data: Path, scratch: Path) -> Dataset:
     name = settings.name
     _, known = _loader(name)
     options = {"image_shape": (settings.height, settings.width), "seed": settings.split_seed}

@@ -16,6 +16,7 @@ from cotrain.hardware.errors import InputError, MissingError
 from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline import datasets
 from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.evaluation import shards
 from cotrain.pipeline.evaluation.costs import counts_of
 from cotrain.pipeline.evaluation.models import LoihiModel
 from cotrain.pipeline.evaluation.tally import Tally
@@ -77,8 +78,6 @@ def explore(
     points = {(n, rate): at(experiment, n, rate) for rate in rates_hz for n in steps}  # refused before any work
     if limit < 0:
         raise InputError(f"--limit is {limit}; expected the number of samples, or 0 for all")
-    if not json_path.resolve().parent.is_dir():
-        raise InputError(f"--json {json_path}: the folder {json_path.resolve().parent} does not exist; make it first")
     found = _found(experiment, runs, source)
     kind = "hybrid" if "hybrid" in found.params else "ann"
     everything = datasets.load_for(experiment.data, data, runs / artifacts.SCRATCH)
@@ -214,36 +213,63 @@ def _found(experiment: Experiment, runs: Path, source: str) -> ParameterSet:
 
 
 def _rows(points: dict[int, Experiment], spec: NetworkSpec, params: Params, sets: list[Dataset], progress) -> list:
-    """One row for each number of steps at one rate scale: the network is placed and compiled once."""
+    """One row for each number of steps at one rate scale."""
     from cotrain import hardware
 
-    rows, first = [], next(iter(points.values()))
-    with LoihiModel(first, spec, params, "emulator") as opened:
-        placement = hardware.check(opened.built.net, board=first.quantize.board, precompute=False).to_json()
+    found = shards.of_sets(run_points, {"points": points, "spec": spec, "params": params}, sets)
+    if found is None:
+        found = [run_points({"points": points, "spec": spec, "params": params, "sets": sets}, progress.advance)]
+    else:
+        progress.advance(sum(points) * sum(map(len, sets)))
+    rows = []
+    for n_steps, experiment in points.items():
+        tallies = [Tally(experiment, spec, dataset, n_steps) for dataset in sets]
+        for k, tally in enumerate(tallies):
+            tally.restore(shards.joined([one["states"][n_steps][k] for one in found]))
+        row = tallies[-1].row("loihi", 0.0)
+        estimate = hardware.estimate(counts_of(row, spec, found[0]["placement"], n_steps))
+        rows.append({
+            "n_steps": n_steps,
+            "readout_steps": experiment.finetune.readout_steps,
+            "rate_scale_hz": experiment.neurons.rate_scale_hz,
+            "value": row["value"],
+            "ci95": row["ci95"],
+            "unmoved": tallies[0].row("loihi", 0.0)["value"] if len(tallies) > 1 else None,
+            "mean_rate_hz": row["mean_rate_hz"],
+            "spikes_per_inference": row["spikes_per_inference"],
+            "synops_per_inference": row["synops_per_inference"],
+            "energy_j": estimate["energy_j"]["total"]["value"],
+            "dynamic_j": estimate["energy_j"]["core_dynamic"]["value"],
+            "time_s": estimate["time_s"]["total"]["value"],
+            "overflows": sum(one["overflows"][n_steps] for one in found),
+        })  # fmt: skip
+    return rows
+
+
+def run_points(task: dict[str, Any], advance: Callable[[int], None] = lambda n: None) -> dict[str, Any]:
+    """Run every number of steps on `task`'s "sets": the network is placed and compiled once. Runs in a worker, too.
+
+    Returns
+    -------
+    dict
+        "placement", and by the number of steps "states" (`Tally.state` of each set) and "overflows".
+    """
+    from cotrain import hardware
+
+    points: dict[int, Experiment] = task["points"]
+    first = next(iter(points.values()))
+    out: dict[str, Any] = {"states": {}, "overflows": {}}
+    with LoihiModel(first, task["spec"], task["params"], "emulator") as opened:
+        out["placement"] = hardware.check(opened.built.net, board=first.quantize.board, precompute=False).to_json()
         for n_steps, experiment in points.items():
-            opened.n_steps, tallies = n_steps, []
+            opened.n_steps, states = n_steps, []
             before = sum(opened.overflows.values())
-            for dataset in sets:
-                tally = Tally(experiment, spec, dataset, n_steps)
+            for dataset in task["sets"]:
+                tally = Tally(experiment, task["spec"], dataset, n_steps)
                 for batch in opened.run(dataset.images):
                     tally.add(batch)
-                    progress.advance(n_steps * len(batch.readout))
-                tallies.append(tally)
-            row = tallies[-1].row("loihi", 0.0)
-            estimate = hardware.estimate(counts_of(row, spec, placement, n_steps))
-            rows.append({
-                "n_steps": n_steps,
-                "readout_steps": experiment.finetune.readout_steps,
-                "rate_scale_hz": experiment.neurons.rate_scale_hz,
-                "value": row["value"],
-                "ci95": row["ci95"],
-                "unmoved": tallies[0].row("loihi", 0.0)["value"] if len(tallies) > 1 else None,
-                "mean_rate_hz": row["mean_rate_hz"],
-                "spikes_per_inference": row["spikes_per_inference"],
-                "synops_per_inference": row["synops_per_inference"],
-                "energy_j": estimate["energy_j"]["total"]["value"],
-                "dynamic_j": estimate["energy_j"]["core_dynamic"]["value"],
-                "time_s": estimate["time_s"]["total"]["value"],
-                "overflows": sum(opened.overflows.values()) - before,
-            })  # fmt: skip
-    return rows
+                    advance(n_steps * len(batch.readout))
+                states.append(tally.state())
+            out["states"][n_steps] = states
+            out["overflows"][n_steps] = sum(opened.overflows.values()) - before
+    return out

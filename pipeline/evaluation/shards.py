@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.evaluation import models
 from cotrain.pipeline.evaluation.tally import Tally
 
@@ -71,6 +72,27 @@ def run(
     for tally, parts in zip(tallies, states, strict=True):
         tally.restore(joined([parts[first] for first in sorted(parts)]))
     return _together(extras)
+
+
+def of_sets(function, task: dict[str, Any], sets: list[Dataset]) -> list[Any] | None:
+    """What `function` returns for every shard of `sets`, which are views of the same samples, in the samples' order.
+
+    None where `spread` does not hold. `function` gets `task` and, as "sets", the shard of each set; it has to be one
+    that a worker can import.
+    """
+    pool, workers = _POOL.get() or (None, 1)
+    if pool is None:
+        return None
+    n = len(sets[0])
+    size = max(SAMPLES, -(-n // (workers * SHARDS)))
+    parts = [np.arange(first, min(first + size, n)) for first in range(0, n, size)]
+    tasks = [{**task, "sets": [dataset.select(indices) for dataset in sets]} for indices in parts]
+    found: list[Any] = [None] * len(tasks)
+    for i, result in pool.map(function, tasks):
+        if isinstance(result, Exception):
+            raise result
+        found[i] = result
+    return found
 
 
 def score(task: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

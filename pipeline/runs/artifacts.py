@@ -41,6 +41,7 @@ SEEDS = "seeds/seeds.json"  # what several seeds gave; their runs lie beside it
 EXPLORED = "explored/explored.json"  # what `cotrain explore` found
 # runs/
 SCRATCH = ".data"  # folder: synthetic data sets. No experiment can have this name
+SLURM_LOGS = ".slurm"  # folder: what jobs print
 # runs/sweeps/<sweep>/
 SWEEPS = "sweeps"
 SWEEP_PLAN = "plan.json"  # what its trials are a function of
@@ -51,6 +52,7 @@ SHARED = "shared"  # folder: stages that several trials have in common
 TRIALS = "trials"  # folder: one a trial, with run folders of its own
 TRIAL = "trial.json"
 TRIAL_LOG = "log.txt"
+TRIAL_BEGUN = "begun.json"  # how often it was: a worker may die under it
 TRIAL_SCORES = {split: f"{split}.json" for split in ("validation", "test")}
 # beside runs/
 BUNDLES = "submission"  # folder: what goes to the lab

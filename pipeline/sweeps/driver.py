@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from cotrain.hardware import files
-from cotrain.hardware.errors import CorruptError, CotrainError, InputError
+from cotrain.hardware.errors import CotrainError, InputError, OutputError, UnsupportedError
 from cotrain.hardware.progress import duration
+from cotrain.pipeline import datasets
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.folder import RunFolder
+from cotrain.pipeline.runs.lock import locked
 from cotrain.pipeline.sweeps import page, sampling
 from cotrain.pipeline.sweeps.plan import Plan
-from cotrain.pipeline.sweeps.trial import SCHEMA, run_trial
+from cotrain.pipeline.sweeps.trial import BROKEN, SCHEMA, at_work, begun, run_trial, scratch_of, whole
 from cotrain.pipeline.sweeps.workers import Pool
+from cotrain.pipeline.tasks import network_for, task_of
 
-BROKEN = "worker"  # key of a trial that ended with its worker: it is tried again by the next call
+PAGE_EVERY_S = 5.0  # while trials come in
 
 
 def run(
@@ -37,76 +40,155 @@ def run(
     Raises
     ------
     InputError
-        The folder holds another sweep's trials.
+        The folder holds another sweep's trials, or the objectives do not suit the data.
+    BusyError
+        Another process runs this sweep.
+    MissingError, CorruptError
+        The data.
+    OutputError
+        A full disk; what is done is kept.
     """
     folder = artifacts.sweep_folder(runs, plan.name).resolve()
-    _claim(folder, plan, force)
-    table = _finished(folder, plan, say)
-    seconds: list[float] = []
-    total, started = plan.n_trials, time.perf_counter()
-    for numbers in plan.in_batches():
-        left = [n for n in numbers if n not in table]
-        if not left:
-            continue
-        before = [table[n] for n in sorted(table) if n < numbers.start]
-        chosen = sampling.choose(plan, numbers, table)
-        limits = sampling.thresholds(plan, before)
-        tasks = [_task(plan, n, chosen[n], limits, folder, data) for n in left]
-        for i, found in pool.map(run_trial, tasks):
-            trial = found if isinstance(found, dict) else _lost(folder, tasks[i], found)
-            table[trial["number"]] = trial
-            seconds.append(trial["seconds"])
-            _write(folder, plan, table, {})
-            rate = (time.perf_counter() - started) / len(seconds)
-            say(_line(plan, trial, len(table), total, rate * (total - len(table))))
-    trials = [table[n] for n in sorted(table)]
-    front = sampling.pareto(plan, trials)
-    tests = _score_front(plan, front, table, folder, data, pool, say)
-    summary = _write(folder, plan, table, tests)
-    _journal(folder, plan, trials)
-    say(_verdict(plan, summary))
-    say(f"sweep {plan.name}: {folder / artifacts.SWEEP_PAGE}")
-    return summary
+    _look(plan, folder, data)
+    with locked(folder):
+        _claim(folder, plan, force)
+        return _Sweep(plan, folder, data, pool, say).run()
+
+
+class _Sweep:
+    """A sweep whose folder is this process's."""
+
+    def __init__(self, plan: Plan, folder: Path, data: Path, pool: Pool, say: Callable[[str], None]):
+        self.plan, self.folder, self.data, self.pool, self.say = plan, folder, data, pool, say
+        self.table = _finished(folder, plan, say)
+        self.started, self.n_run, self.drawn = time.perf_counter(), 0, -PAGE_EVERY_S
+
+    def run(self) -> dict[str, Any]:
+        plan, table = self.plan, self.table
+        for numbers in plan.in_batches():
+            left = [n for n in numbers if n not in table]
+            if left:
+                before = [table[n] for n in sorted(table) if n < numbers.start]
+                chosen = sampling.choose(plan, numbers, table)
+                limits = sampling.thresholds(plan, before)
+                self._run([_task(plan, n, chosen[n], limits, self.folder, self.data) for n in left])
+        trials = [table[n] for n in sorted(table)]
+        tests = self._score_front(sampling.pareto(plan, trials))
+        summary = self._write(tests)
+        _journal(self.folder, plan, trials)
+        self.say(_verdict(plan, summary))
+        self.say(f"sweep {plan.name}: {self.folder / artifacts.SWEEP_PAGE}")
+        return summary
+
+    def _run(self, tasks: list[dict[str, Any]]) -> None:
+        """Run trials; the table holds each of them then."""
+        for i, found in self.pool.map(run_trial, tasks):
+            trial = found if isinstance(found, dict) else _lost(self.folder, tasks[i], found)
+            self.table[trial["number"]] = trial
+            self.n_run += 1
+            self._write({}, PAGE_EVERY_S)
+            left = self.plan.n_trials - len(self.table)
+            rate = (time.perf_counter() - self.started) / self.n_run
+            rest = f", about {duration(rate * left)} left" if left else ""
+            self.say(
+                f"  trial {trial['number']} ({len(self.table)}/{self.plan.n_trials}{rest}): {_came(self.plan, trial)}"
+            )
+
+    def _write(self, tests: dict[int, dict], every_s: float = 0.0) -> dict[str, Any]:
+        """Write the table, and the page if the last one is `every_s` old."""
+        plan, trials = self.plan, [self.table[n] for n in sorted(self.table)]
+        keys = ("number", "state", "params", "values", "seconds")
+        summary = {
+            "schema": SCHEMA,
+            "sweep": plan.name,
+            "base": Path(plan.base).stem,
+            "objectives": {o.name: o.direction for o in plan.objectives},
+            "split": "validation",
+            "trials": [
+                {**{key: t[key] for key in keys}, **({"error": t["error"]} if "error" in t else {})} for t in trials
+            ],
+            "pareto": sampling.pareto(plan, trials),
+            "test": {str(n): rows for n, rows in tests.items()},
+        }
+        files.write_json(self.folder / artifacts.SWEEP_TABLE, summary)
+        if time.perf_counter() - self.drawn >= every_s:
+            files.write_bytes(self.folder / artifacts.SWEEP_PAGE, page.render(plan, summary, self.folder))
+            self.drawn = time.perf_counter()
+        return summary
+
+    def _score_front(self, front: list[int]) -> dict[int, dict]:
+        """The chosen points on the test split."""
+        if not front:
+            return {}
+        self.say(f"  scoring the {len(front)} points of the front on the test split")
+        tasks = [_task(self.plan, n, self.table[n], [], self.folder, self.data) for n in front]
+        found = {}
+        for i, rows in self.pool.map(score_point, tasks):
+            if isinstance(rows, dict):
+                found[front[i]] = rows
+            elif isinstance(rows, (OutputError, UnsupportedError)):
+                raise rows
+            else:
+                self.say(f"  trial {front[i]}: not scored on the test split: {files.one_line(rows)}")
+        return {n: found[n] for n in sorted(found)}
 
 
 def _claim(folder: Path, plan: Plan, force: bool) -> None:
+    """Say whose trials the folder holds; the lock's file stays where another's are deleted."""
     path, facts = folder / artifacts.SWEEP_PLAN, plan.facts()
-    if path.is_file():
+    if path.is_file() and any((folder / artifacts.TRIALS).glob("*")):
         old = files.read_json(path)
-        changed = [key for key in facts if not isinstance(old, dict) or old.get(key) != facts[key]]
+        changed = (
+            [key for key in {**facts, **old} if old.get(key) != facts.get(key)] if isinstance(old, dict) else ["plan"]
+        )
         if changed and not force:
             raise InputError(
                 f"{folder} holds a sweep whose {changed[0]} is not that of {plan.name}.toml; give the file another "
                 "name, or start over with --force, which deletes its trials"
             )
         if changed:
-            shutil.rmtree(folder)
+            for one in folder.iterdir():
+                if one.is_dir():
+                    shutil.rmtree(one)
+                elif one.name != artifacts.LOCK:
+                    one.unlink()
     files.write_json(path, facts)
+
+
+def _look(plan: Plan, folder: Path, data: Path) -> None:
+    """Refuse now what every trial would fail for: data that are not there, objectives that they do not have."""
+    experiment = plan.experiment(plan.first())
+    dataset = datasets.load_for(experiment.data, data, scratch_of(folder))
+    task = task_of(dataset.task)
+    known = task.protocols(dataset.take(1), experiment.data)
+    for objective in plan.objectives:
+        if objective.protocol and objective.protocol not in known:
+            raise InputError(
+                f"{plan.name}.toml: [objectives] {objective.name!r}: {dataset.task} are not judged on "
+                f"{objective.protocol} images; expected {objective.name.partition('.')[2]!r}"
+            )
+    network_for(experiment.network, dataset)
 
 
 def _finished(folder: Path, plan: Plan, say) -> dict[int, dict[str, Any]]:
     """Trials of an earlier call, by number; those that died with their worker are left out."""
-    table, again = {}, []
+    table, again, on = {}, [], []
+    names = [o.name for o in plan.objectives]
     for n in range(plan.n_trials):
-        path = artifacts.trial_folder(folder, n) / artifacts.TRIAL
-        if not path.is_file():
-            continue
-        try:
-            trial = files.read_json(path)
-            good = trial["schema"] == SCHEMA and trial["number"] == n and trial["state"] in sampling.STATES
-            good = good and isinstance(trial["params"], dict) and not trial.get(BROKEN)
-            if trial["state"] == sampling.COMPLETE:
-                good = good and all(isinstance(trial["values"][o.name], (int, float)) for o in plan.objectives)
-        except (CorruptError, KeyError, TypeError):
-            good = False
-        if good:
+        where = artifacts.trial_folder(folder, n)
+        trial = whole(where, n, names)
+        if trial:
             table[n] = trial
-        else:
+        elif (where / artifacts.TRIAL).is_file():
             again.append(n)
-    if table:
+        elif begun(where):
+            on.append(n)
+    if table or again or on:
         say(f"sweep {plan.name}: going on with {len(table)} of {plan.n_trials} trials done")
     if again:
         say(f"  run again, because no whole result is there: {', '.join(map(str, again))}")
+    if on:
+        say(f"  begun and not ended; what they had trained is kept: {', '.join(map(str, on))}")
     return table
 
 
@@ -123,48 +205,14 @@ def _lost(folder: Path, task: dict[str, Any], error: Exception) -> dict[str, Any
     """A trial whose worker did not come back: out of memory, killed, or a full disk."""
     if isinstance(error, CotrainError):
         raise error
+    why = "no memory" if isinstance(error, MemoryError) else f"its worker died ({type(error).__name__})"
     trial = {
         "schema": SCHEMA, "number": task["number"], "state": sampling.FAILED, "params": task["params"], "values": {},
         "seconds": 0.0, "sampler": task["sampler"], BROKEN: True,
-        "error": f"its worker died ({type(error).__name__}); it is tried again when the sweep is called again",
+        "error": f"{why}; it is tried again when the sweep is called again",
     }  # fmt: skip
     files.write_json(artifacts.trial_folder(folder, task["number"]) / artifacts.TRIAL, trial)
     return trial
-
-
-def _write(folder: Path, plan: Plan, table: dict[int, dict], tests: dict[int, dict]) -> dict[str, Any]:
-    trials = [table[n] for n in sorted(table)]
-    keys = ("number", "state", "params", "values", "seconds")
-    summary = {
-        "schema": SCHEMA,
-        "sweep": plan.name,
-        "base": Path(plan.base).stem,
-        "objectives": {o.name: o.direction for o in plan.objectives},
-        "split": "validation",
-        "trials": [
-            {**{key: t[key] for key in keys}, **({"error": t["error"]} if "error" in t else {})} for t in trials
-        ],
-        "pareto": sampling.pareto(plan, trials),
-        "test": {str(n): rows for n, rows in tests.items()},
-    }
-    files.write_json(folder / artifacts.SWEEP_TABLE, summary)
-    files.write_bytes(folder / artifacts.SWEEP_PAGE, page.render(plan, summary, folder))
-    return summary
-
-
-def _score_front(plan: Plan, front: list[int], table, folder: Path, data: Path, pool: Pool, say) -> dict[int, dict]:
-    """The chosen points on the test split."""
-    if not front:
-        return {}
-    say(f"  scoring the {len(front)} points of the front on the test split")
-    tasks = [_task(plan, n, table[n], [], folder, data) for n in front]
-    found = {}
-    for i, rows in pool.map(score_point, tasks):
-        if isinstance(rows, Exception):
-            say(f"  trial {front[i]}: not scored on the test split: {rows}")
-        else:
-            found[front[i]] = rows
-    return {n: found[n] for n in sorted(found)}
 
 
 def score_point(task: dict[str, Any]) -> dict[str, Any]:
@@ -172,27 +220,25 @@ def score_point(task: dict[str, Any]) -> dict[str, Any]:
     from cotrain.pipeline import experiment as experiments
     from cotrain.pipeline.commands import evaluate
     from cotrain.pipeline.stages import runner
-    from cotrain.pipeline.sweeps.trial import log
 
     folder, data = artifacts.trial_folder(Path(task["sweep"]), task["number"]), Path(task["data"])
     experiment = experiments.load(task["base"], task["overrides"])
-    with log(folder):
+    with at_work(task, folder):
         if not RunFolder(artifacts.stage_folder(folder, experiment.name, "finetune"), "finetune").finished():
             path = folder / artifacts.TRIAL_SCORES["test"]  # ANNs alone have nothing to deploy
             evaluate.score(experiment, data, folder, "test", tuple(task["models"]), "run", 0, path)
-            return {"rows": _short_rows(files.read_json(path))}
-        runner.run("deploy", experiment, folder, data)
-        runner.run("report", experiment, folder, data)
-    return {
-        "rows": _short_rows(
-            files.read_json(artifacts.stage_folder(folder, experiment.name, "deploy") / artifacts.METRICS)
-        )
-    }
+        else:
+            runner.run("deploy", experiment, folder, data)
+            runner.run("report", experiment, folder, data)
+            path = artifacts.stage_folder(folder, experiment.name, "deploy") / artifacts.METRICS
+        metrics = files.read_json(path)
+    shifted = {name: {"rows": _short_rows(found)} for name, found in metrics["protocols"].items()}
+    return {"rows": _short_rows(metrics), **({"protocols": shifted} if shifted else {})}
 
 
 def _short_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     keys = ("model", "value", "ci95", "mean_rate_hz", "spikes_per_inference")
-    return [{key: row[key] for key in keys} for row in metrics["rows"] if not row.get("skipped")]
+    return [{key: row.get(key) for key in keys} for row in metrics["rows"] if not row.get("skipped")]
 
 
 def _journal(folder: Path, plan: Plan, trials: list[dict[str, Any]]) -> None:
@@ -206,14 +252,15 @@ def _journal(folder: Path, plan: Plan, trials: list[dict[str, Any]]) -> None:
     part.replace(path)
 
 
-def _line(plan: Plan, trial: dict[str, Any], n_done: int, total: int, left: float) -> str:
+def _came(plan: Plan, trial: dict[str, Any]) -> str:
+    """What came of a trial, in a line."""
     what = trial["state"]
     if what == sampling.COMPLETE:
         what = "  ".join(f"{o.name} {trial['values'][o.name]:.5g}" for o in plan.objectives)
     elif trial.get("error"):
         what += f": {trial['error']}"
-    rest = f", {duration(left)} left" if n_done < total else ""
-    return f"  trial {trial['number']} ({n_done}/{total}{rest}): {what}"
+    times = trial.get("begun", 1)
+    return what + (f" (begun {times} times; what it had trained was kept)" if times > 1 else "")
 
 
 def _verdict(plan: Plan, summary: dict[str, Any]) -> str:

@@ -15,30 +15,35 @@ from typing import Any
 from cotrain.hardware.errors import InputError, MissingError
 from cotrain.pipeline import experiment as experiments
 from cotrain.pipeline.checked import nearest, show
-from cotrain.pipeline.evaluation.rows import MODELS
+from cotrain.pipeline.evaluation.rows import MODELS, ROWS
 from cotrain.pipeline.experiment import Experiment
+from cotrain.pipeline.tasks.base import PROTOCOLS
 
 SAMPLERS = ("grid", "random", "tpe", "nsga2")
 DIRECTIONS = ("maximize", "minimize")
 ROW_KEYS = ("value", "spikes_per_inference", "synops_per_inference", "mean_rate_hz")
+SHIFTED_KEYS = ("value", "mean_rate_hz")  # of a protocol's rows, which know less
 OTHER_OBJECTIVES = ("cores", "energy_j", "time_s", "seconds")
 TRIALS_MOST = 100_000
 GRID_MOST = 10_000  # points that nobody has to ask for
+NUMBER_MOST = 2**63  # what Optuna's own files can hold; also refuses nan
+STEPS_MOST = 10**6  # of a range
 FILE_BYTES = 10**6
-KEYS: dict[str, tuple[Any, Any, Any]] = {  # key: type, default, least
+KEYS: dict[str, tuple[Any, Any, Any]] = {  # key: type, default, least and most
     "base": (str, None, None),
-    "trials": (int, 0, 1),
-    "seed": (int, 0, 0),
+    "trials": (int, 0, (1, TRIALS_MOST)),
+    "seed": (int, 0, (0, experiments.SEED_MOST)),
     "sampler": (str, "tpe", None),
-    "timeout_s": ((int, float), 0, 0),
-    "batch": (int, 4, 1),
-    "threads": (int, 1, 1),
-    "prune": (bool, True, None),
+    "timeout_s": ((int, float), 0, (0, 10**9)),
+    "batch": (int, 4, (1, 1000)),
+    "threads": (int, 1, (1, 256)),
+    "prune": (bool, None, None),
     "set": (dict, {}, None),
     "space": (dict, None, None),
     "objectives": (dict, None, None),
     "slurm": (dict, {}, None),
 }
+WORDS = {str: "a text", bool: "true or false", dict: "a table", int: "a whole number"}
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,17 @@ class Range:
     step: float | None = None
     whole: bool = False
 
-    def points(self) -> list[float]:
-        """All of them, where there is a step."""
+    @property
+    def n_points(self) -> int:
+        """How many there are, where there is a step."""
         assert self.step is not None
-        n = int(math.floor((self.high - self.low) / self.step + 1e-9)) + 1
-        return [self.low + i * self.step for i in range(n)]
+        return int(math.floor((self.high - self.low) / self.step + 1e-9)) + 1
+
+    def point(self, i: int) -> float:
+        """One of them."""
+        assert self.step is not None
+        value = self.low + i * self.step
+        return int(value) if self.whole else value
 
 
 @dataclass(frozen=True)
@@ -66,11 +77,16 @@ class Objective:
     direction: str
 
     @property
+    def protocol(self) -> str:
+        """Of ``shifted.ROW.KEY``, the samples that the row is scored on; "" for the plain ones."""
+        return self.name.rpartition(".")[0].rpartition(".")[0]
+
+    @property
     def model(self) -> str:
         """The row of the comparison that it is read from; "" for `seconds` and `cores`."""
         if self.name in ("energy_j", "time_s"):
             return "loihi-hybrid"
-        return self.name.rpartition(".")[0]
+        return self.name.rpartition(".")[0].rpartition(".")[2]
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,10 @@ class Plan:
     def experiment(self, params: dict[str, Any]) -> Experiment:
         """The experiment of a trial with `params`."""
         return experiments.load(self.base, self.overrides(params))
+
+    def first(self) -> dict[str, Any]:
+        """The first value of every setting that varies."""
+        return {key: values[0] if isinstance(values, list) else values.low for key, values in self.space.items()}
 
     def overrides(self, params: dict[str, Any]) -> list[str]:
         """``section.key=value`` of what is fixed and of `params`."""
@@ -123,6 +143,8 @@ class Plan:
             "space": {k: v if isinstance(v, list) else vars(v) for k, v in self.space.items()},
             "objectives": {o.name: o.direction for o in self.objectives},
         }  # fmt: skip
+        if self.sampler == "grid" and self.n_trials < grid_size(self.space):
+            facts["trials"] = self.n_trials  # which points they are hangs on how many
         return json.loads(json.dumps(facts))  # with lists for tuples, as it comes back from the disk
 
 
@@ -159,13 +181,11 @@ def _plan(tree: dict[str, Any], path: Path) -> Plan:
     for key, value in tree.items():
         if key not in KEYS:
             raise InputError(f"unknown key {key!r}{nearest(key, KEYS)}; there are {', '.join(KEYS)}")
-        kind, _, least = KEYS[key]
+        kind, _, bounds = KEYS[key]
         right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        if not right or (least is not None and not least <= value < 2**32):
-            words = {str: "a text", bool: "true or false", dict: "a table"}.get(kind, "a number")
-            raise InputError(
-                f"{key} is {show(value)}; expected {words}{'' if least is None else f' of at least {least}'}"
-            )
+        if not right or (bounds is not None and not bounds[0] <= value <= bounds[1]):
+            limits = f" from {bounds[0]:,} to {bounds[1]:,}" if bounds else ""
+            raise InputError(f"{key} is {show(value)}; expected {WORDS.get(kind, 'a number')}{limits}")
         given[key] = value
     for key in ("base", "space", "objectives"):
         if not given.get(key):
@@ -179,32 +199,53 @@ def _plan(tree: dict[str, Any], path: Path) -> Plan:
         raise InputError(f"sampler is {show(sampler)}{nearest(sampler, SAMPLERS)}; there are {', '.join(SAMPLERS)}")
     known = {entry.name: entry for entry in experiments.all_settings()}
     for table in ("set", "space"):
-        for key in given[table]:
-            if key not in known or key in ("name", "title"):
+        for key, value in given[table].items():
+            if isinstance(value, dict) and any(f"{key}.{one}" in known for one in value):
+                one = next(one for one in value if f"{key}.{one}" in known)
+                raise InputError(f'[{table}] {key}.{one}: names of settings stand in quotation marks: "{key}.{one}"')
+            if key in ("name", "title"):
+                raise InputError(f"[{table}] {key!r} is no setting of a training; leave it out")
+            if key not in known:
                 raise InputError(
                     f"[{table}] has no setting {key!r}{nearest(key, known)}; `cotrain settings` lists them"
                 )
+            if not isinstance(value, dict):
+                _check_plain(table, key, value)
+        for key in given["set"]:
+            if key in given["space"]:
+                raise InputError(f"{key!r} stands under [set] and under [space]; a setting is fixed or varies")
     space = {key: _choices(key, value, known[key]) for key, value in given["space"].items()}
+    objectives = tuple(_objective(name, way) for name, way in given["objectives"].items())
     plan = Plan(
         name=path.stem, base=base, n_trials=_count(given["trials"], sampler, space), seed=given["seed"],
         sampler=sampler, timeout_s=float(given["timeout_s"]), batch=given["batch"], threads=given["threads"],
-        prune=given["prune"], fixed=dict(given["set"]), space=space,
-        objectives=tuple(_objective(name, way) for name, way in given["objectives"].items()), slurm=given["slurm"],
+        prune=len(objectives) == 1 if given["prune"] is None else given["prune"], fixed=dict(given["set"]),
+        space=space, objectives=objectives, slurm=given["slurm"],
     )  # fmt: skip
     _try_values(plan)
     return plan
+
+
+def _check_plain(table: str, key: str, value: Any) -> None:
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, list):
+            _check_plain(table, key, one)
+        elif not isinstance(one, (bool, int, float, str)):  # a date, a table
+            raise InputError(f"[{table}] {key!r}: {show(one)} is no value of a setting")
 
 
 def _choices(key: str, value: Any, entry: experiments.Entry) -> list | Range:
     if isinstance(value, list):
         if not value:
             raise InputError(f"[space] {key!r} is an empty list; expected the values to try")
+        if len({json.dumps(one) for one in value}) < len(value):
+            raise InputError(f"[space] {key!r} has a value twice: {show(value)}")
         return value
     if not isinstance(value, dict) or not {"low", "high"} <= set(value) <= {"low", "high", "log", "step"}:
         raise InputError(f"[space] {key!r} is {show(value)}; expected a list, or {{low = .., high = .., log = false}}")
     low, high, step = value["low"], value["high"], value.get("step")
     numbers = [low, high] + ([] if step is None else [step])
-    if any(isinstance(n, bool) or not isinstance(n, (int, float)) or not math.isfinite(n) for n in numbers):
+    if not all(type(n) in (int, float) and abs(n) < NUMBER_MOST for n in numbers):
         raise InputError(f"[space] {key!r}: low, high and step are numbers, got {show(value)}")
     if entry.kind not in (int, float):
         raise InputError(f"[space] {key!r} takes {entry.allowed}; expected a list of values")
@@ -213,12 +254,16 @@ def _choices(key: str, value: Any, entry: experiments.Entry) -> list | Range:
     if low == high:
         raise InputError(f"[space] {key!r}: low and high are both {low:g}, an empty range; put it under [set]")
     log = value.get("log", False)
-    if not isinstance(log, bool) or (log and (low <= 0 or step is not None)):
+    if not isinstance(log, bool):
+        raise InputError(f"[space] {key!r}: log is {show(log)}; expected true or false")
+    if log and (low <= 0 or step is not None):
+        what = f"low is {low:g}" if low <= 0 else "and this one has a step"
+        raise InputError(f"[space] {key!r}: a logarithmic range starts above 0 and has no step; {what}")
+    if step is not None and not (high - low) / STEPS_MOST <= step <= high - low:
         raise InputError(
-            f"[space] {key!r}: log is true or false, and a logarithmic range starts above 0 and has no step"
+            f"[space] {key!r}: step is {step:g}; expected at most {high - low:g}, which is all of the range, and no "
+            f"less than a {STEPS_MOST:,}th of it"
         )
-    if step is not None and step <= 0:
-        raise InputError(f"[space] {key!r}: step is {step:g}; expected a number above 0")
     whole = entry.kind is int
     if whole and any(n != int(n) for n in numbers):
         raise InputError(f"[space] {key!r} is a whole number; got {show(value)}")
@@ -235,58 +280,72 @@ def _count(trials: int, sampler: str, space: dict[str, list | Range]) -> int:
         trials = min(trials or total, total)
     if not trials:
         raise InputError(f"trials is missing; expected how many trainings sampler {sampler!r} may make")
-    if trials > TRIALS_MOST:
-        raise InputError(f"trials is {trials:,}; expected at most {TRIALS_MOST:,}")
     return trials
 
 
 def grid_size(space: dict[str, list | Range]) -> int:
-    return math.prod(len(_values(key, choices)) for key, choices in space.items())
+    """How many points the grid has."""
+    return math.prod(_n_values(key, choices) for key, choices in space.items())
 
 
 def grid_point(space: dict[str, list | Range], index: int) -> dict[str, Any]:
     """Point `index` of the grid, the last setting running fastest."""
     point = {}
     for key in reversed(list(space)):
-        values = _values(key, space[key])
-        index, i = divmod(index, len(values))
-        point[key] = values[i]
+        choices = space[key]
+        index, i = divmod(index, _n_values(key, choices))
+        point[key] = choices[i] if isinstance(choices, list) else choices.point(i)
     return {key: point[key] for key in space}
 
 
 def grid_order(plan: Plan) -> list[int]:
     """Which points a grid's trials take: all in order, or a seeded choice."""
     total = grid_size(plan.space)
-    return (
-        list(range(total)) if plan.n_trials == total else random.Random(plan.seed).sample(range(total), plan.n_trials)
-    )
+    if plan.n_trials == total:
+        return list(range(total))
+    draw, order = random.Random(plan.seed), {}
+    while len(order) < plan.n_trials:  # a grid may have more points than a range can
+        order[draw.randrange(total)] = None
+    return list(order)
 
 
-def _values(key: str, choices: list | Range) -> list:
+def _n_values(key: str, choices: list | Range) -> int:
     if isinstance(choices, list):
-        return choices
+        return len(choices)
     if choices.step is None:
         raise InputError(f"[space] {key!r}: a grid needs a list of values, or a range with a step")
-    return [int(v) if choices.whole else v for v in choices.points()]
+    return choices.n_points
 
 
 def _objective(name: str, direction: Any) -> Objective:
-    model, _, key = name.rpartition(".")
-    good = name in OTHER_OBJECTIVES or (model in MODELS and key in ROW_KEYS)
-    if not good:
-        rows = [f"{m}.{k}" for m in MODELS for k in ROW_KEYS]
-        raise InputError(
-            f"[objectives] {name!r} is no figure of a comparison{nearest(name, [*rows, *OTHER_OBJECTIVES])}; expected "
-            f"ROW.{' | '.join(ROW_KEYS)} with a ROW of {', '.join(MODELS)}; or one of {', '.join(OTHER_OBJECTIVES)}"
-        )
+    if name not in OTHER_OBJECTIVES:
+        _check_figure(name)
     if direction not in DIRECTIONS:
         raise InputError(f'[objectives] {name!r} is {show(direction)}; expected "maximize" or "minimize"')
     return Objective(name, direction)
 
 
+def _check_figure(name: str) -> None:
+    """Refuse what is no figure of a row: rows that do not spike have a value alone."""
+    figures = {f"{model}.{key}": ROWS[model].spiking or key == "value" for model in MODELS for key in ROW_KEYS}
+    figures |= {
+        f"{p}.{one}": has for p in PROTOCOLS for one, has in figures.items() if one.rpartition(".")[2] in SHIFTED_KEYS
+    }
+    if figures.get(name):
+        return
+    known = [*(one for one, has in figures.items() if has), *OTHER_OBJECTIVES]
+    if name in figures:
+        raise InputError(f"[objectives] {name!r}: that row does not spike; expected {name.rpartition('.')[0]}.value")
+    raise InputError(
+        f"[objectives] {name!r} is no figure of a comparison{nearest(name, known)}; expected "
+        f"ROW.{' | '.join(ROW_KEYS)} with a ROW of {', '.join(MODELS)}, or "
+        f"{PROTOCOLS[0]}.ROW.{' | '.join(SHIFTED_KEYS)}; or one of {', '.join(OTHER_OBJECTIVES)}"
+    )
+
+
 def _try_values(plan: Plan) -> None:
     """Refuse now what a trial would be refused for: every listed value, and both ends of every range."""
-    first = {key: values[0] if isinstance(values, list) else values.low for key, values in plan.space.items()}
+    first = plan.first()
     plan.experiment({})
     ends = {k: v if isinstance(v, list) else [v.low, v.high] for k, v in plan.space.items()}
     for key, value in itertools.chain.from_iterable(((k, v) for v in values) for k, values in ends.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gc
 import os
@@ -15,16 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cotrain.hardware import files
-from cotrain.hardware.errors import CotrainError, MisfitError
+from cotrain.hardware.errors import BusyError, CorruptError, CotrainError, MisfitError, MissingError, OutputError
+from cotrain.pipeline import datasets
 from cotrain.pipeline import experiment as experiments
 from cotrain.pipeline.evaluation.rows import ROWS
 from cotrain.pipeline.runs import artifacts
-from cotrain.pipeline.sweeps.sampling import COMPLETE, FAILED, MISFIT, PRUNED
+from cotrain.pipeline.sweeps.sampling import COMPLETE, FAILED, MISFIT, PRUNED, STATES
 
 if TYPE_CHECKING:
     from cotrain.pipeline.networks.spec import NetworkSpec
 
 SCHEMA = 1
+BROKEN = "worker"  # key of a trial that ended with its worker: it is tried again by the next call
+MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+_data_sets: dict = {}  # of this process
 
 
 class _Pruned(Exception):
@@ -43,6 +49,8 @@ def run_trial(task: dict[str, Any]) -> dict[str, Any]:
     """Train, fine-tune and score one trial, and write its trial.json.
 
     Runs in a worker, with everything that it needs in `task`; what it prints goes to log.txt in the trial's folder.
+    What is wrong with the trial is part of its result; what is wrong with the machine (no memory, a full disk) is
+    raised, because the same trial may do well elsewhere or later.
 
     Parameters
     ----------
@@ -54,34 +62,107 @@ def run_trial(task: dict[str, Any]) -> dict[str, Any]:
     -------
     dict
         What trial.json holds: "number", "state", "params", "values", "seconds", "curve" (validation metric by
-        epoch) and "error" of one that did not complete.
+        epoch), "error" of one that did not complete, and "begun", how often it was begun.
+
+    Raises
+    ------
+    OutputError, MemoryError
     """
-    started = time.perf_counter()
     folder = artifacts.trial_folder(Path(task["sweep"]), task["number"])
+    with at_work(task, folder):
+        found = whole(folder, task["number"], task["objectives"])
+        if found and found["params"] == task["params"]:  # by a worker whose driver was killed
+            return found
+        return _run_trial(task, folder)
+
+
+def _run_trial(task: dict[str, Any], folder: Path) -> dict[str, Any]:
+    started = time.perf_counter()
     result = {
         "schema": SCHEMA, "number": task["number"], "state": COMPLETE, "params": task["params"], "values": {},
-        "seconds": 0.0, "sampler": task["sampler"],
+        "seconds": 0.0, "sampler": task["sampler"], "begun": begun(folder) + 1,
     }  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    with log(folder):
-        try:
-            result.update(_Trial(task, folder, started).run())
-        except _Pruned as stop:
-            result.update(state=PRUNED, error=str(stop))
-        except (_Misfit, MisfitError) as stop:
-            result.update(state=MISFIT, error=str(stop))
-        except (_Late, CotrainError) as error:
-            result.update(state=FAILED, error=str(error))
-        except Exception as error:  # a trial that raises is a trial that failed: the sweep goes on
-            traceback.print_exc()
-            result.update(state=FAILED, error=f"{type(error).__name__}: {error} (see {folder / artifacts.TRIAL_LOG})")
-        finally:
-            _forget()
+    files.write_json(folder / artifacts.TRIAL_BEGUN, {"times": result["begun"]})
+    try:
+        result.update(_Trial(task, folder, started).run())
+    except _Pruned as stop:
+        result.update(state=PRUNED, error=str(stop))
+    except (_Misfit, MisfitError) as stop:
+        result.update(state=MISFIT, error=str(stop))
+    except (OutputError, BusyError, MemoryError):
+        raise
+    except (_Late, CotrainError) as error:
+        result.update(state=FAILED, error=str(error))
+    except Exception as error:  # a trial that raises is a trial that failed: the sweep goes on
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            raise
+        if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+            raise MemoryError(files.one_line(error)) from None
+        traceback.print_exc()
+        result.update(
+            state=FAILED, error=f"{type(error).__name__}: {files.one_line(error)} (see {folder / artifacts.TRIAL_LOG})"
+        )
+    finally:
+        _forget()
     result["seconds"] = round(time.perf_counter() - started, 3)
     if result["state"] == COMPLETE and "seconds" in task["objectives"]:
         result["values"]["seconds"] = result["seconds"]
     files.write_json(folder / artifacts.TRIAL, result)
     return result
+
+
+@contextlib.contextmanager
+def at_work(task: dict[str, Any], folder: Path) -> Iterator[None]:
+    """One process at a time works in a trial's folder, and what it prints goes to the log there.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written.
+    MissingError
+        The sweep's folder is not there.
+    """
+    sweep = Path(task["sweep"])
+    if not (sweep / artifacts.SWEEP_PLAN).is_file():
+        raise MissingError(
+            f"{os.uname().nodename} does not see {sweep}: all workers have to see the same files; give --runs DIR on "
+            "a disk that they share"
+        )
+    kept = datasets.kept(_data_sets, scratch_of(sweep))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / artifacts.LOCK), _log(folder), kept:
+            yield
+    except CotrainError:
+        raise
+    except OSError as error:
+        raise artifacts.cannot_write(folder, error) from None
+
+
+def scratch_of(sweep: Path) -> Path:
+    """Where synthetic data sets of a sweep's folder are drawn: where those of all runs beside it are."""
+    return sweep.parent.parent / artifacts.SCRATCH
+
+
+def begun(folder: Path) -> int:
+    """How often a trial was begun before."""
+    try:
+        return int(files.read_json(folder / artifacts.TRIAL_BEGUN)["times"])
+    except (CotrainError, KeyError, TypeError, ValueError):
+        return 0
+
+
+def whole(folder: Path, number: int, objectives: list[str]) -> dict[str, Any] | None:
+    """The result that lies in a trial's folder, if it is one and is not to be tried again."""
+    try:
+        trial = files.read_json(folder / artifacts.TRIAL)
+        good = trial["schema"] == SCHEMA and trial["number"] == number and trial["state"] in STATES
+        good = good and isinstance(trial["params"], dict) and not trial.get(BROKEN)
+        if trial["state"] == COMPLETE:
+            good = good and all(isinstance(trial["values"][name], (int, float)) for name in objectives)
+        return trial if good else None
+    except (CorruptError, MissingError, KeyError, TypeError):
+        return None
 
 
 class _Trial:
@@ -162,14 +243,16 @@ class _Trial:
         metrics = files.read_json(path)
         values = {}
         rows = {row["model"]: row for row in metrics["rows"]}
+        for protocol, found in metrics["protocols"].items():
+            rows.update({f"{protocol}.{row['model']}": row for row in found["rows"]})
         for name in self.task["objectives"]:
-            model, _, key = name.rpartition(".")
+            row, _, key = name.rpartition(".")
             if name == "cores":
                 values[name] = self.placement["cores"]
             elif name in ("energy_j", "time_s"):
                 values[name] = cost_of(self.experiment, self.spec, rows["loihi-hybrid"], self.placement)[name]
             elif name != "seconds":
-                values[name] = rows[model][key]
+                values[name] = rows[row][key]
         return values
 
 
@@ -216,7 +299,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def log(folder: Path) -> Iterator[None]:
+def _log(folder: Path) -> Iterator[None]:
     """Send what is printed to log.txt in a trial's folder."""
     with (
         (folder / artifacts.TRIAL_LOG).open("a", encoding="utf-8") as file,

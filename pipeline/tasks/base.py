@@ -253,6 +253,10 @@ class Task(ABC):
         return ""
 
 
+SHIFTED = "shifted"
+PROTOCOLS = (SHIFTED,)  # all that a task may be judged under, besides its plain samples
+
+
 class JudgedShifted:
     """Mixin: judged on shifted images as well.
 
@@ -263,7 +267,7 @@ class JudgedShifted:
     def protocols(self, dataset: Dataset, settings: DataSettings) -> dict[str, Dataset]:
         from cotrain.pipeline.datasets.augment import shifted
 
-        return {"shifted": shifted(dataset, settings.shift_fraction, settings.shift_seed)}
+        return {SHIFTED: shifted(dataset, settings.shift_fraction, settings.shift_seed)}
 
     def describe_protocol(self, name: str, settings: DataSettings) -> dict[str, Any]:
         return {"shift_fraction": settings.shift_fraction, "shift_seed": settings.shift_seed}

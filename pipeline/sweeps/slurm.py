@@ -1,0 +1,62 @@
+"""A SLURM queue's jobs as workers, through dask-jobqueue."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from cotrain.hardware.errors import InputError, MissingError
+
+STANDARD = {"cores": 1, "processes": 1, "memory": "4GB"}  # of a job, where neither the sweep's file nor Dask's has them
+
+
+def start(settings: dict[str, Any], jobs: int, variables: dict[str, str], logs: Path | None):
+    """Submit `jobs` jobs and return the cluster (dask_jobqueue.SLURMCluster) whose workers they are.
+
+    Parameters
+    ----------
+    settings : dict
+        Arguments of SLURMCluster; what is not there comes from Dask's own configuration, then from `STANDARD`.
+    variables : dict
+        Of every job's environment.
+    logs : Path, optional
+        Where the jobs' output goes.
+
+    Raises
+    ------
+    MissingError
+        dask-jobqueue or SLURM is not installed.
+    InputError
+        A setting that SLURM or dask-jobqueue refuses.
+    """
+    try:
+        import dask
+        from dask_jobqueue import SLURMCluster
+    except ModuleNotFoundError:
+        raise MissingError("SLURM needs dask-jobqueue: pip install 'loihi-cotrain[sweep]'") from None
+    if not shutil.which("sbatch"):
+        raise MissingError("--cluster slurm: there is no sbatch on the PATH; run this where SLURM's commands are")
+    own = {key: value for key, value in STANDARD.items() if dask.config.get(f"jobqueue.slurm.{key}", None) is None}
+    values = {**own, **({"log_directory": str(logs)} if logs else {}), **settings}
+    exports = [f"export {name}={value}" for name, value in variables.items()]
+    made = None
+    try:
+        prologue = [*exports, *values.pop("job_script_prologue", [])]
+        made = SLURMCluster(job_script_prologue=prologue, **values)
+        made.scale(jobs=jobs)
+        made.sync(made._correct_state)  # has every job submitted, and says what sbatch said
+    except Exception as error:  # dask-jobqueue and sbatch refuse with many classes
+        if made is not None:
+            made.close()
+        raise InputError(f"[slurm]: {_reason(error)}; the keys are those of dask_jobqueue.SLURMCluster") from None
+    return made
+
+
+def _reason(error: Exception) -> str:
+    """One line of what dask-jobqueue says; of a command that failed, what it printed itself."""
+    text = str(error)
+    if "stderr:" in text:
+        said = text.partition("stderr:")[2].split() or text.partition("stdout:")[2].split()
+        return f"sbatch refused: {' '.join(said)}"
+    return " ".join(text.split())
