@@ -256,7 +256,7 @@ def test_a_sweep_end_to_end(swept):
     by_number = {t["number"]: t for t in summary["trials"]}
     for n in summary["pareto"]:
         assert by_number[n]["values"]["cores"] >= 1 and 0 <= by_number[n]["values"]["ann.value"] <= 1
-        assert {row["model"] for row in summary["test"][str(n)]["rows"]} == {"ann"}
+        assert {row["model"] for row in summary["test"][str(n)]["rows"]} == {"constant", "ann"}
     html = (folder / "runs" / "sweeps" / "small" / "sweep.html").read_text()
     assert "trial 0" in html and "ann.value" in html
     assert "the front has" in output.splitlines()[-4] or "the front has" in output

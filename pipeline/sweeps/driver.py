@@ -12,6 +12,7 @@ from cotrain.hardware import files
 from cotrain.hardware.errors import CotrainError, InputError, OutputError, UnsupportedError
 from cotrain.hardware.progress import duration
 from cotrain.pipeline import datasets
+from cotrain.pipeline.evaluation.rows import MODELS
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.folder import RunFolder
 from cotrain.pipeline.runs.lock import locked
@@ -226,7 +227,8 @@ def score_point(task: dict[str, Any]) -> dict[str, Any]:
     with at_work(task, folder):
         if not RunFolder(artifacts.stage_folder(folder, experiment.name, "finetune"), "finetune").finished():
             path = folder / artifacts.TRIAL_SCORES["test"]  # ANNs alone have nothing to deploy
-            evaluate.score(experiment, data, folder, "test", tuple(task["models"]), "run", 0, path)
+            models = tuple(model for model in MODELS if model in {"constant", "ann", *task["models"]})
+            evaluate.score(experiment, data, folder, "test", models, "run", 0, path)
         else:
             runner.run("deploy", experiment, folder, data)
             runner.run("report", experiment, folder, data)

@@ -17,8 +17,9 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import counts
 import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 SWEEP = """base = "demo-locnet"
 trials = {trials}
@@ -60,7 +61,9 @@ def main() -> int:
         found = run(Path(folder), arguments.trials, arguments.kills, random.Random(arguments.seed))
     print(json.dumps(found, indent=1))
     if not arguments.dry:
-        counts.write("sweeps", found)
+        from fuzz.counts import write
+
+        write("sweeps", found)
     return found["other tables"]
 
 
