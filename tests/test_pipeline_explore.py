@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import experiment
 from cotrain.pipeline.__main__ import main
-from cotrain.pipeline.evaluation import explore
+from cotrain.pipeline.evaluation import explore, shards
 from cotrain.pipeline.networks import spec_for
 from cotrain.pipeline.report.sections import explored
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.folder import RunFolder
+from cotrain.pipeline.sweeps.workers import Pool
 from PIL import Image
 from small_training import TINY
 
@@ -68,6 +70,22 @@ def test_the_grid_is_what_evaluate_counts_at_the_same_point(runs, tmp_path, caps
     assert result["knee"]["n_steps"] in (8, 20) and "knee: " in told and "<- knee" in told
     with Image.open(found.with_suffix(".png")) as picture:
         assert picture.size[0] > 500 and np.asarray(picture.convert("L")).std() > 5  # something is drawn
+
+
+def test_shards_of_any_size_give_the_same_bytes(runs, tmp_path, monkeypatch):
+    settings = experiment.load(NAME, TINY[1::2])
+    found = []
+    for name, size in (("whole", 0), ("few", 3), ("many", 1)):
+        path = tmp_path / f"{name}.json"
+        monkeypatch.setattr(shards, "SAMPLES", size)
+        monkeypatch.setattr(shards, "SHARDS", 10**6)  # none is larger than that
+        workers = shards.spread(Pool(), 2) if size else nullcontext()
+        with workers:
+            explore.explore(settings, tmp_path, runs, path, steps=(8, 12), rates_hz=(200.0,), split="test", limit=4)
+        result = json.loads(path.read_text())
+        del result["seconds"]
+        found.append((result, path.with_suffix(".png").read_bytes()))
+    assert found[0] == found[1] == found[2]
 
 
 def row(steps, value, energy_j):

@@ -242,7 +242,7 @@ def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "small.toml").write_text(SWEEP)
     job = cotrain("sweep", folder / "small.toml", "--runs", folder / "runs", "--json", folder / "one.json")
-    output, _ = job.communicate(timeout=300)
+    output, _ = job.communicate(timeout=900)
     assert job.returncode == 0, output
     return folder, json.loads((folder / "one.json").read_text()), output
 
@@ -267,13 +267,13 @@ def test_killed_and_resumed_on_two_workers_it_is_the_same_table(swept):
     arguments = "sweep", folder / "small.toml", "--runs", folder / "runs2", "--json", folder / "two.json"
     job = cotrain(*arguments, "--workers", 2, start_new_session=True)
     done = folder / "runs2" / "sweeps" / "small" / "trials"
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while not list(done.glob("*/trial.json")) and time.monotonic() < deadline and job.poll() is None:
         time.sleep(0.05)
     os.kill(job.pid, signal.SIGKILL)  # the driver; its workers find out by themselves
     job.communicate()
     again = cotrain(*arguments, "--workers", 2)
-    output, _ = again.communicate(timeout=300)
+    output, _ = again.communicate(timeout=900)
     assert again.returncode == 0, output
     assert "going on with" in output
     found = json.loads((folder / "two.json").read_text())
