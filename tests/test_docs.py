@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -61,6 +62,18 @@ def test_toml(page, text, tmp_path):
         assert plan.read(tmp_path / "sweep.toml").n_trials == tree["trials"]
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "sweeps").iterdir()), ids=lambda path: path.name)
+def test_files_of_sweeps(path):
+    page = (ROOT / "docs" / "sweeps.md").read_text()
+    assert f"](sweeps/{path.name})" in page
+    if path.suffix == ".toml":
+        assert plan.read(path).n_trials >= 8
+    else:
+        assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
+    if path.name == "rates.toml":
+        assert path.read_text() in page
+
+
 @pytest.mark.parametrize("page, text", blocks("json"))
 def test_counts(page, text, tmp_path, capsys):
     (tmp_path / "counts.json").write_text(text)
@@ -86,6 +99,7 @@ def test_it_builds_with_every_link_leading_somewhere(tmp_path):
     copy.mkdir()
     for page in PAGES:
         (copy / page.name).write_text(page.read_text())
+    shutil.copytree(ROOT / "docs" / "sweeps", copy / "sweeps")
     (copy / "pictures").mkdir()
     for name in wanted:
         (copy / "pictures" / f"{name}.svg").write_text("<svg/>")

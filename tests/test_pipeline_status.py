@@ -85,7 +85,12 @@ def test_a_sweep_and_an_empty_folder(tmp_path):
     assert "none has ended yet" in told(tmp_path)
     trials = [{"state": "complete"}, {"state": "misfit"}, {"state": "complete"}]
     artifacts.write_json(folder / artifacts.SWEEP_TABLE, {"trials": trials, "pareto": [0]})
-    assert "2 complete, 1 misfit; the front: 0" in told(tmp_path)
+    text = told(tmp_path)
+    assert "2 complete, 1 misfit; the front: 0" in text and "stopped" not in text and "running" not in text
+    artifacts.write_json(folder / artifacts.SWEEP_TABLE, {"trials": trials, "pareto": [0], "n_trials": 5})
+    assert "3 of 5: 2 complete, 1 misfit" in told(tmp_path) and "stopped   the same command" in told(tmp_path)
+    with locked(folder):
+        assert f"process {os.getpid()}" in told(tmp_path) and "stopped" not in told(tmp_path)
     (folder / artifacts.SWEEP_TABLE).write_text("[" * 5000)
     assert "cannot be read" in told(tmp_path)
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,11 @@ def show(runs: Path, say: Callable[[str], None] = print) -> None:
         if lines:
             found = True
             say(f"{folder.name} ({size(folder)})")
-            for label, text in lines:
-                for line in textwrap.wrap(text, WIDTH - 12, break_long_words=False, break_on_hyphens=False) or [""]:
-                    say(f"  {label:<9} {line}")
-                    label = ""
+            _say_lines(lines, say)
     for table in sorted((runs / artifacts.SWEEPS).glob(f"*/{artifacts.SWEEP_PLAN}")):
         found = True
         say(f"sweep {table.parent.name} ({size(table.parent)})")
-        say(f"  {'trials':<9} {of_sweep(table.parent)}")
+        _say_lines(of_sweep(table.parent), say)
     if not found:
         say(f"{runs}: no experiment has been run here")
 
@@ -124,18 +121,34 @@ def differing(name: str, settings: dict[str, Any]) -> list[str]:
     return found
 
 
-def of_sweep(folder: Path) -> str:
-    """One sentence on a sweep's trials."""
+def of_sweep(folder: Path) -> Iterator[tuple[str, str]]:
+    """(label, text) of what there is to say of a sweep."""
+    holder, left = owner(folder), True
     try:
         table = artifacts.read_json(folder / artifacts.SWEEP_TABLE)
         states = [trial["state"] for trial in table["trials"]]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         front = ", ".join(str(n) for n in table["pareto"][:8])
-        return f"{counts}; the front: {front or 'none yet'}; {folder / artifacts.SWEEP_PAGE}"
+        total = table.get("n_trials", len(states))
+        left = len(states) < total
+        of_all = f"{len(states)} of {total}: " if left else ""
+        yield "trials", f"{of_all}{counts or 'none has ended yet'}; the front: {front or 'none yet'}"
+        yield "page", str(folder / artifacts.SWEEP_PAGE)
     except MissingError:
-        return "none has ended yet"
+        yield "trials", "none has ended yet"
     except (CotrainError, KeyError, TypeError):
-        return f"{folder / artifacts.SWEEP_TABLE} cannot be read; the same command makes it again"
+        yield "broken", f"{folder / artifacts.SWEEP_TABLE} cannot be read; the same command makes it again"
+    if holder:
+        yield "running", holder
+    elif left:
+        yield "stopped", "the same command goes on from there"
+
+
+def _say_lines(lines: Iterable[tuple[str, str]], say: Callable[[str], None]) -> None:
+    for label, text in lines:
+        for line in textwrap.wrap(text, WIDTH - 12, break_long_words=False, break_on_hyphens=False) or [""]:
+            say(f"  {label:<9} {line}")
+            label = ""
 
 
 def size(folder: Path) -> str:

@@ -66,6 +66,7 @@ class _Sweep:
 
     def run(self) -> dict[str, Any]:
         plan, table = self.plan, self.table
+        self._write({})  # for who looks from outside
         for numbers in plan.in_batches():
             left = [n for n in numbers if n not in table]
             if left:
@@ -103,6 +104,7 @@ class _Sweep:
             "schema": SCHEMA,
             "sweep": plan.name,
             "base": Path(plan.base).stem,
+            "n_trials": plan.n_trials,
             "objectives": {o.name: o.direction for o in plan.objectives},
             "split": "validation",
             "trials": [

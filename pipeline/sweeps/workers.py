@@ -69,8 +69,7 @@ class DaskPool(Pool):
                     i, task = left.pop()
                     waiting[self.client.submit(on_worker, function, task, terms, pure=False)] = i
                 for future in self._some(list(waiting)):
-                    i, error = waiting.pop(future), future.exception()
-                    yield i, _named(error) if error is not None else future.result()
+                    yield waiting.pop(future), _outcome(future)
                     future.release()
         except CancelledError:  # what Dask says where the scheduler went away
             raise MissingError(
@@ -125,10 +124,25 @@ def _limit_threads(n: int) -> None:
     os.environ.update({name: str(n) for name in THREADS})  # read when TensorFlow starts
 
 
-def _named(error: BaseException) -> BaseException:
+def _outcome(future) -> Any:
+    """What a task returned, or the exception that it, or the sending of its result, ended with."""
+    try:
+        return future.result()
+    except CancelledError:
+        raise
+    except Exception as error:
+        return _named(error)
+
+
+def _named(error: Exception) -> Exception:
     """A worker that has not this package says so by failing to load what it is sent."""
-    if isinstance(error, ModuleNotFoundError) and str(error.name).startswith("cotrain"):
-        return UnsupportedError(f"a worker has no loihi-cotrain ({error}); install the one that is here, with its lock")
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError) and str(cause.name).startswith("cotrain"):
+            return UnsupportedError(
+                f"a worker has no loihi-cotrain ({cause}); install there what is here, with the lock file"
+            )
+        cause = cause.__cause__
     return error
 
 

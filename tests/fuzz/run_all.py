@@ -14,6 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 NETWORKS = 1500
 KILLS_AT_RANDOM = 8  # a stage
+SWEEP_KILLS = 5
 
 
 def main(argv) -> int:
@@ -28,6 +29,7 @@ def main(argv) -> int:
         ("archives.py",),
         ("networks.py", max(1, round(NETWORKS * scale))),
         ("kills.py", "--every", max(1, round(1 / scale)), "--random", some),
+        ("sweeps.py", "--kills", max(1, math.ceil(SWEEP_KILLS * scale))),
     )
     failed = []
     for name, *arguments in checks:

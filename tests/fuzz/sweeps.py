@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import subprocess
@@ -28,23 +29,20 @@ sampler = "tpe"
 [set]
 "train.epochs" = 2
 "train.backend" = "tensorflow"
-"finetune.epochs" = 1
-"finetune.backend" = "tensorflow"
-"finetune.readout_steps" = 4
 "data.n_groups" = 40
 "data.height" = 16
 "data.width" = 32
 "network.filters" = [4]
+"finetune.readout_steps" = 4
+"quantize.board" = "kapoho_bay"
 "deploy.n_bootstrap" = 20
-"deploy.models" = ["constant", "ann", "loihi-hybrid"]
 [space]
-"train.learning_rate" = [1e-3, 1e-2]
+"train.learning_rate" = {{low = 1e-4, high = 1e-2, log = true}}
 "finetune.n_steps" = [8, 12]
-"finetune.learning_rate" = {{low = 1e-4, high = 1e-2, log = true}}
 "network.dense" = [[8], [16], [52000]]
 [objectives]
-"loihi-hybrid.value" = "maximize"
-"loihi-hybrid.spikes_per_inference" = "minimize"
+"loihi-converted.value" = "maximize"
+"loihi-converted.spikes_per_inference" = "minimize"
 "cores" = "minimize"
 """
 WAIT_S = 3600.0
@@ -151,23 +149,22 @@ class Sweep:
 
 
 @contextmanager
-def cluster():
-    """(address, process) of a Dask scheduler with two workers, started by hand on this machine."""
+def cluster(n_workers: int = 2, **variables: str):
+    """(address, process) of a Dask scheduler with workers, all started by hand on this machine."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "scheduler.json"
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-        dask = [sys.executable, "-m", "distributed.cli.dask_"]
-        local = ["--host", "127.0.0.1", "--scheduler-file", str(file)]
+        file, env = Path(folder) / "scheduler.json", {**os.environ, **variables}
 
-        def start(kind: str, *more: str) -> subprocess.Popen:
-            return subprocess.Popen([*dask[:-1], dask[-1] + kind, *more], **quiet)
+        def start(kind: str, *more: str, **options) -> subprocess.Popen:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *more, "--host", "127.0.0.1"]
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+            return subprocess.Popen(command, **quiet, **options)
 
-        jobs = [start("scheduler", *local, "--port", "0", "--no-dashboard")]
+        jobs = [start("scheduler", "--scheduler-file", str(file), "--port", "0", "--no-dashboard")]
         try:
             while not file.exists():
-                time.sleep(0.2)
+                time.sleep(0.1)
             address = json.loads(file.read_text())["address"]
-            jobs += [start("worker", address, "--nthreads", "1", "--host", "127.0.0.1") for _ in range(2)]
+            jobs += [start("worker", address, "--nthreads", "1", "--no-dashboard", env=env) for _ in range(n_workers)]
             yield address, jobs[0]
         finally:
             for job in jobs[::-1]:
