@@ -1,5 +1,6 @@
 """Sweeps: what a file may say, what is chosen, and that nothing is lost or hangs on who runs it."""
 
+import errno
 import json
 import math
 import os
@@ -7,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
+import fuzz.sweeps
 import numpy as np
 import pytest
-from cotrain.hardware.errors import InputError, MissingError
+import slurm_stand_in
+from cotrain.hardware.errors import BusyError, InputError, MissingError, OutputError
 from cotrain.pipeline.runs import artifacts
-from cotrain.pipeline.sweeps import driver, page, sampling
+from cotrain.pipeline.runs.lock import locked
+from cotrain.pipeline.sweeps import driver, page, sampling, trial
 from cotrain.pipeline.sweeps.plan import grid_order, grid_point, grid_size, read
 from cotrain.pipeline.sweeps.workers import Pool, pool
 
@@ -226,6 +231,9 @@ sampler = "random"
 """
 
 
+EPOCHS = '"train.epochs" = [1, 2]'
+
+
 def table_of(summary):
     return [{key: t[key] for key in ("number", "state", "params", "values")} for t in summary["trials"]]
 
@@ -281,6 +289,23 @@ def test_killed_and_resumed_on_two_workers_it_is_the_same_table(swept):
     assert found["test"] == summary["test"]
 
 
+@pytest.mark.parametrize("kind", ["by hand", "queue"])
+def test_a_cluster_gives_the_same_table(swept, tmp_path, kind):
+    """A scheduler and two workers started by hand; two jobs of a queue, whose sbatch is a stand-in."""
+    folder, summary, _ = swept
+    path = tmp_path / "small.toml"
+    path.write_text(SWEEP + '[slurm]\nqueue = "cpu"\nwalltime = "01:00:00"\ninterface = "lo"\n')
+    arguments = "sweep", path, "--runs", tmp_path / "runs", "--json", tmp_path / "found.json"
+    slurm = slurm_stand_in.make(tmp_path / "bin")
+    env = {**os.environ, "PATH": f"{slurm}{os.pathsep}{os.environ['PATH']}"}
+    with fuzz.sweeps.cluster() if kind == "by hand" else nullcontext(("slurm", None)) as (address, _):
+        job = cotrain(*arguments, "--cluster", address, "--workers", 2, env=env)
+        output, _ = job.communicate(timeout=900)
+    assert job.returncode == 0, output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert table_of(found) == table_of(summary) and found["test"] == summary["test"]
+
+
 def test_another_sweep_of_the_same_name_is_refused(swept, tmp_path):
     folder, *_ = swept
     path = tmp_path / "small.toml"
@@ -307,6 +332,58 @@ def test_a_trial_that_raises_does_not_end_the_sweep(tmp_path, monkeypatch):
     assert any("no memory; it is tried again" in line for line in said)
     trial_1 = tmp_path / "runs" / "sweeps" / "small" / "trials" / "0001" / artifacts.TRIAL
     assert json.loads(trial_1.read_text())["worker"] is True  # so that the next call tries it again
+
+
+def test_a_full_disk_ends_the_sweep_and_what_is_done_stays(tmp_path, monkeypatch):
+    path = tmp_path / "small.toml"
+    path.write_text(SWEEP)
+    plan, full = read(path), [True]
+
+    def run(self):
+        if self.task["number"] == 2 and full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return {"values": {"ann.value": 0.5, "cores": 3 + self.task["number"]}, "curve": [0.1]}
+
+    monkeypatch.setattr(trial._Trial, "run", run)
+    monkeypatch.setattr(driver, "score_point", lambda task: {"rows": []})
+    runs, said = tmp_path / "runs", []
+    with pytest.raises(OutputError, match="0002: the disk is full; free space or choose another folder"):
+        driver.run(plan, runs, tmp_path, Pool(), say=said.append)
+    table = json.loads((runs / "sweeps" / "small" / artifacts.SWEEP_TABLE).read_text())
+    assert [t["number"] for t in table["trials"]] == [0, 1]
+    full[0] = False
+    said.clear()
+    summary = driver.run(plan, runs, tmp_path, Pool(), say=said.append)
+    assert [t["state"] for t in summary["trials"]] == ["complete"] * 4
+    assert "going on with 2 of 4 trials done" in said[0] and "begun and not ended" in said[1]
+    assert any("trial 2 (3/4" in line and "begun 2 times" in line for line in said)
+
+
+def test_two_commands_on_one_sweep(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SWEEP)
+    with locked(artifacts.sweep_folder(tmp_path / "runs", "small")):
+        with pytest.raises(BusyError, match=f"is being written by .*process {os.getpid()}"):
+            driver.run(read(path), tmp_path / "runs", tmp_path, Pool())
+
+
+def test_a_worker_on_other_disks_is_told(tmp_path):
+    task = {"number": 0, "sweep": str(tmp_path / "sweeps" / "none"), "params": {}, "objectives": []}
+    with pytest.raises(MissingError, match="all workers have to see the same files"):
+        trial.run_trial(task)
+
+
+def test_data_that_are_not_there_are_said_before_any_trial(tmp_path):
+    path = tmp_path / "real.toml"
+    path.write_text(SWEEP.replace("demo-locnet", "locnet").replace('"data.n_groups" = 40\n', ""))
+    with pytest.raises(MissingError, match="caltech"):
+        driver.run(read(path), tmp_path / "runs", tmp_path / "nothing", Pool())
+    assert not (tmp_path / "runs" / "sweeps").exists()
+    masks = SWEEP.replace("demo-locnet", "demo-cae").replace("ann.value", "shifted.ann.value")
+    masks = masks.replace('"train.epochs" = 1\n', "").replace('"network.dense" = [[8], [16], [52000]]', EPOCHS)
+    path.write_text(masks)
+    with pytest.raises(InputError, match="masks are not judged on shifted images; expected 'ann.value'"):
+        driver.run(read(path), tmp_path / "runs", tmp_path, Pool())
 
 
 def test_energy_and_time_of_a_trial_are_numbers():

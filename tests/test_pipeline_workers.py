@@ -102,7 +102,7 @@ def test_one_that_comes_later_is_asked_again(name):
 def test_one_without_this_package_is_told_by_name():
     error = RuntimeError("Error during deserialization")
     error.__cause__ = ModuleNotFoundError("No module named 'cotrain'", name="cotrain")
-    assert "a worker has no loihi-cotrain" in str(workers._named(error))
+    assert "the scheduler or a worker has no loihi-cotrain" in str(workers._named(error))
     assert workers._named(KeyError("x")).args == ("x",)
 
 

@@ -37,7 +37,10 @@ def start(settings: dict[str, Any], jobs: int, variables: dict[str, str], logs: 
         raise MissingError("SLURM needs dask-jobqueue: pip install 'loihi-cotrain[sweep]'") from None
     if not shutil.which("sbatch"):
         raise MissingError("--cluster slurm: there is no sbatch on the PATH; run this where SLURM's commands are")
-    own = {key: value for key, value in STANDARD.items() if dask.config.get(f"jobqueue.slurm.{key}", None) is None}
+    own: dict[str, Any] = {
+        key: value for key, value in STANDARD.items() if dask.config.get(f"jobqueue.slurm.{key}", None) is None
+    }
+    own["scheduler_options"] = {"dashboard_address": "127.0.0.1:0"}  # a port that nobody else has
     values = {**own, **({"log_directory": str(logs)} if logs else {}), **settings}
     exports = [f"export {name}={value}" for name, value in variables.items()]
     made = None

@@ -135,12 +135,12 @@ def _outcome(future) -> Any:
 
 
 def _named(error: Exception) -> Exception:
-    """A worker that has not this package says so by failing to load what it is sent."""
+    """A scheduler or worker that has not this package says so by failing to load what it is sent."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ModuleNotFoundError) and str(cause.name).startswith("cotrain"):
             return UnsupportedError(
-                f"a worker has no loihi-cotrain ({cause}); install there what is here, with the lock file"
+                f"the scheduler or a worker has no loihi-cotrain ({cause}); install what is here, with the lock"
             )
         cause = cause.__cause__
     return error
@@ -201,7 +201,7 @@ def pool(
     elif cluster:
         made = None
     else:
-        made = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
+        made = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
                             host="127.0.0.1", env=limits, silence_logs="CRITICAL")  # fmt: skip
     where = cluster or "here"
     try:

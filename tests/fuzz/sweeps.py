@@ -154,17 +154,17 @@ def cluster(n_workers: int = 2, **variables: str):
     with tempfile.TemporaryDirectory() as folder:
         file, env = Path(folder) / "scheduler.json", {**os.environ, **variables}
 
-        def start(kind: str, *more: str, **options) -> subprocess.Popen:
+        def start(kind: str, *more: str) -> subprocess.Popen:
             command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *more, "--host", "127.0.0.1"]
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-            return subprocess.Popen(command, **quiet, **options)
+            return subprocess.Popen(command, env=env, **quiet)
 
         jobs = [start("scheduler", "--scheduler-file", str(file), "--port", "0", "--no-dashboard")]
         try:
-            while not file.exists():
+            while not (file.exists() and file.stat().st_size):
                 time.sleep(0.1)
             address = json.loads(file.read_text())["address"]
-            jobs += [start("worker", address, "--nthreads", "1", "--no-dashboard", env=env) for _ in range(n_workers)]
+            jobs += [start("worker", address, "--nthreads", "1", "--no-dashboard") for _ in range(n_workers)]
             yield address, jobs[0]
         finally:
             for job in jobs[::-1]:
