@@ -6,6 +6,7 @@ import collections
 import functools
 import itertools
 import random
+import types
 import warnings
 
 import nengo
@@ -123,6 +124,20 @@ def in_the_module(t, x):
     return PAST[max(0, CALLS - 4)]
 
 
+def memoised():
+    """What it remembers lies in a cache, of which no copy can be made."""
+
+    @functools.cache
+    def past():
+        return []
+
+    def step(t, x):
+        past().append(x[0])
+        return past()[max(0, len(past()) - 4)]
+
+    return step
+
+
 def large():
     table = np.linspace(0, 1, LARGE_ARRAY_BYTES // 8)
     assert table.nbytes >= LARGE_ARRAY_BYTES
@@ -142,6 +157,7 @@ KINDS = {
     "random numbers of its own": lambda: [noisy(np.random.RandomState(2))],
     "random numbers of the new kind": lambda: [noisy(np.random.default_rng(2))],
     "globals of the module": lambda: [in_the_module],
+    "cache of a function": lambda: [memoised()],
     "large table": lambda: [large()],
     "no state": lambda: [np.sin if False else (lambda t, x: 0.5 * x)],
 }  # fmt: skip
@@ -246,6 +262,19 @@ def writes_large():
     return f
 
 
+def writes_another_module():
+    """As ``import settings`` and ``settings.count += 1`` do."""
+    module = types.ModuleType("settings_of_mine")
+    module.__file__ = "/home/somebody/settings_of_mine.py"
+    module.count = 0.0
+
+    def f(t, x):
+        module.count += 1
+        return module.count * x
+
+    return f
+
+
 class NoCopies:
     def __reduce__(self):
         raise RuntimeError("not me")
@@ -263,6 +292,7 @@ REFUSED = {
     "python's global random numbers": lambda: lambda t, x: x * random.random(),
     "open file": lambda: (lambda f: lambda t, x: f.write("") + x)(open("/dev/null", "w")),
     "large array that it writes": writes_large,
+    "attribute of a module": writes_another_module,
     "refuses to be copied": NoCopies,
 }
 

@@ -203,6 +203,14 @@ class TensorNode(nengo.Node):
     """What NengoDL's has in its place: an output that nobody else can run."""
 
 
+@pytest.mark.parametrize("index", [[[1, 2]], np.array([[3], [4]])], ids=["row", "column"])
+def test_indices_of_several_axes(index):
+    net = made(lambda net: nengo.Probe(net.a.neurons[index]))
+    assert refused(net)[0].rule == "indices"
+    net = made(lambda net: nengo.Connection(net.a.neurons[index], nengo.Node(size_in=2)))
+    assert refused(net)[0].rule == "indices"
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**40])
 def test_seeds_of_networks(seed):
     with nengo.Network() as net:

@@ -200,6 +200,15 @@ def test_a_changed_manifest_is_found(folder):
             folder.verify()
 
 
+@pytest.mark.parametrize("name", ["../params.npz", "/etc/passwd", "a" * 300, "a\0b", ""])
+def test_a_manifest_that_certifies_itself_names_no_files_elsewhere(folder, name):
+    manifest = {key: value for key, value in folder.manifest().items() if key != "sha256"}
+    manifest["outputs"][name] = {"sha256": "0" * 64}
+    artifacts.write_sealed(folder.manifest_path, manifest)
+    with pytest.raises(CorruptError, match="manifest.json names the file"):
+        folder.verify()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 3000, "1e999", '{"schema": 99, "outputs": {}}', '{"schema": 2}'])
 def test_a_damaged_manifest_is_one_line(folder, text):
     folder.manifest_path.write_text(text)

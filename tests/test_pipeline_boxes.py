@@ -230,6 +230,7 @@ def set_in(tree, *path):
 BAD_COCO = {
     "no object": (lambda t: t.clear(), "no COCO file: expected an object with the lists images"),
     "annotations no list": (lambda t: set_in(t, "annotations", {}), "no COCO file"),
+    "categories a number": (lambda t: set_in(t, "categories", 1e308), "no COCO file"),
     "image without a file": (lambda t: t["images"][0].pop("file_name"), "an image has no id or no file_name"),
     "image of no id": (lambda t: set_in(t, "annotations", 1, "image_id", 77), "image_id 77, which no image has"),
     "category of no id": (lambda t: set_in(t, "annotations", 0, "category_id", 5), "category_id 5, which no"),

@@ -10,6 +10,7 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 
 MAX_SEED = 2**32 - 1  # of numpy.random.RandomState
+MAX_STEPS = 2**53  # that a float counts one by one, as times are computed
 
 
 def whole_number(name: str, value: Any, low: int, high: Optional[int] = None, hint: str = "") -> int:

@@ -129,6 +129,16 @@ def probes_of_connections(net: nengo.Network) -> Iterator[Refusal]:
             yield Refusal("probes", name_of(probe), reason, change, UnsupportedError)
 
 
+def indices_of_several_axes(net: nengo.Network) -> Iterator[Refusal]:
+    """Nengo takes ``neurons[[[1, 2]]]``, whose output then has an axis that nothing else has."""
+    places = [(probe, "the probe's index", getattr(probe, "slice", None)) for probe in net.all_probes]
+    for end in ("pre", "post"):
+        places += [(c, f"{end}'s index", getattr(c, f"{end}_slice", None)) for c in net.all_connections]
+    for obj, what, index in places:
+        if not isinstance(index, slice) and np.ndim(index) > 1:
+            yield Refusal("indices", name_of(obj), f"{what} has {np.ndim(index)} axes", "give one list of numbers")
+
+
 # Nengo's defaults (nengo.builder.ensemble.gen_eval_points, nengo.utils.builder.default_n_eval_points)
 def _n_eval_points(ensemble: nengo.Ensemble) -> int:
     if ensemble.n_eval_points is not None:
@@ -181,7 +191,7 @@ def _too_large(obj: Any, need: int, room: int, change: str) -> Iterator[Refusal]
         yield Refusal("size", name_of(obj), reason, change, MisfitError)
 
 
-BEFORE = (absurd_sizes, not_finite, seeds_too_large, tensor_nodes, probes_of_connections)
+BEFORE = (absurd_sizes, not_finite, seeds_too_large, tensor_nodes, probes_of_connections, indices_of_several_axes)
 
 
 def before_build(net: nengo.Network) -> List[Refusal]:

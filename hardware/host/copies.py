@@ -3,7 +3,8 @@
 A node's function may be a method of an object, a closure, a callable object, or a function that writes to the globals
 of the user's module. `Copies` takes all functions and processes of a network at once, since they may share what they
 remember, and gives a new set for every sample. The copying is pickle's, in memory, with functions (their closures,
-defaults, attributes and the globals that they name) copied too. Shared, because nothing can be remembered there:
+defaults, attributes and the globals that they name) copied too; what a `functools.lru_cache` of the user's has kept is
+computed again in every copy. Shared, because nothing can be remembered there:
 modules, types, functions of libraries, and Nengo's objects. Arrays of a megabyte and more are shared as well, but
 cannot be written to. What can be copied neither way is refused.
 """
@@ -34,10 +35,11 @@ _LIBRARIES = tuple(
 ) + (str(Path(nengo.__file__).resolve().parent),)  # fmt: skip
 _SHARED = (
     type, types.ModuleType, types.CodeType, types.MethodDescriptorType, types.WrapperDescriptorType,
-    types.GetSetDescriptorType, types.MemberDescriptorType, np.ufunc, np.dtype, functools._lru_cache_wrapper,
-    logging.Logger, type(threading.Lock()), type(threading.RLock()),
+    types.GetSetDescriptorType, types.MemberDescriptorType, np.ufunc, np.dtype, logging.Logger,
+    type(threading.Lock()), type(threading.RLock()),
     nengo.Network, nengo.base.NengoObject, nengo.base.ObjView, nengo.ensemble.Neurons, nengo.Simulator,
 )  # fmt: skip
+_Cached = functools._lru_cache_wrapper
 
 
 @functools.lru_cache(maxsize=None)
@@ -50,6 +52,8 @@ def _is_shared(obj) -> bool:
         return True
     if isinstance(obj, types.BuiltinFunctionType):
         return obj.__self__ is None or isinstance(obj.__self__, types.ModuleType)
+    if isinstance(obj, _Cached):
+        return not isinstance(obj.__wrapped__, types.FunctionType) or _of_library(obj.__wrapped__.__code__.co_filename)
     if isinstance(obj, types.FunctionType):
         if obj.__module__ == __name__:  # what the copies are made with
             return True
@@ -82,6 +86,10 @@ def _fill_function(function, state):
     function.__dict__.update(attributes)
 
 
+def _cache(function, maxsize, typed):
+    return functools.lru_cache(maxsize, typed)(function)
+
+
 def _memory_of(array):
     while isinstance(array.base, np.ndarray):
         array = array.base
@@ -99,6 +107,7 @@ class _Copier(pickle.Pickler):
         super().__init__(file, protocol=4)
         self.shared: List[Any] = []
         self.classes: Dict[type, None] = {}  # of the user's
+        self.modules: Dict[types.ModuleType, None] = {}  # likewise
         self._scopes: Dict[int, dict] = {}
         self._by_reference: set = set()  # ids of dictionaries
         self._bases: Dict[int, np.ndarray] = {}
@@ -113,6 +122,9 @@ class _Copier(pickle.Pickler):
             if base is not obj and not base.flags.c_contiguous:
                 if obj.size and self._bases.setdefault(id(base), obj) is not obj:
                     raise pickle.PicklingError("two arrays that it holds share their memory")
+        if isinstance(obj, types.ModuleType) and not _of_library(getattr(obj, "__file__", None)):
+            if not obj.__name__.startswith("cotrain."):
+                self.modules[obj] = None
         kind = obj if isinstance(obj, type) else type(obj)
         if kind.__module__ == "__main__" or not _of_library(
             getattr(sys.modules.get(kind.__module__), "__file__", None)
@@ -136,6 +148,9 @@ class _Copier(pickle.Pickler):
                 return types.CellType, (), (obj.cell_contents,), None, None, _fill_cell
             except ValueError:  # not filled yet
                 return types.CellType, ()
+        if isinstance(obj, _Cached):
+            typed = obj.cache_parameters()["typed"] if hasattr(obj, "cache_parameters") else False
+            return _cache, (obj.__wrapped__, obj.cache_info().maxsize, typed)
         if not isinstance(obj, types.FunctionType):
             return NotImplemented
         scope, names = obj.__globals__, {}
@@ -191,7 +206,7 @@ class Copies:
         except Exception as error:  # whatever a user's __reduce__ raises
             raise UnsupportedError(self._why_not(error)) from error
         self._shared = copier.shared
-        self._watched = _Watched(copier.classes)
+        self._watched = _Watched(copier.classes, copier.modules)
 
     def _why_not(self, error):
         name = "these nodes together"
@@ -216,7 +231,8 @@ class Copies:
         Raises
         ------
         UnsupportedError
-            A class's attributes, globals that its methods use, or the global random numbers changed since.
+            A class's attributes, globals that its methods use, those of a module, or the global random numbers
+            changed since.
         """
         changed = self._watched.changed()
         if changed and self.named:
@@ -228,10 +244,10 @@ class Copies:
 
 
 class _Watched:
-    """What copies still share: attributes of the user's classes, globals of their methods, global random states."""
+    """What copies still share: the user's modules and classes, globals of their methods, global random states."""
 
-    def __init__(self, classes):
-        self._classes = list(classes)
+    def __init__(self, classes, modules):
+        self._classes, self._modules = list(classes), list(modules)
         self._before = self._digests()
 
     def _digests(self):
@@ -239,13 +255,17 @@ class _Watched:
             "numpy.random": pickle.dumps(np.random.get_state()),
             "random": pickle.dumps(random.getstate()),
         }
+        for module in self._modules:
+            for name, value in list(vars(module).items()):
+                if not name.startswith("__") and not isinstance(value, (types.FunctionType, _Cached) + _SHARED):
+                    found[f"{module.__name__}.{name}"] = _digest(value)
         for kind in self._classes:
             scope = getattr(sys.modules.get(kind.__module__), "__dict__", {})
             for name, value in vars(kind).items():
                 function = getattr(value, "__func__", getattr(value, "fget", value))
                 if isinstance(function, types.FunctionType):
                     for used in names_in(function.__code__):
-                        if used in scope and not isinstance(scope[used], (types.FunctionType,) + _SHARED):
+                        if used in scope and not isinstance(scope[used], (types.FunctionType, _Cached) + _SHARED):
                             found[f"global {used}"] = _digest(scope[used])
                 elif not (name.startswith("__") or callable(value)) and not hasattr(value, "__get__"):
                     found[f"{kind.__name__}.{name}"] = _digest(value)

@@ -179,7 +179,7 @@ class Simulator:
             Not a whole number of at least 1, or more steps than probes can record in memory.
         """
         self._open()
-        steps = arguments.whole_number("run_steps", steps, 1)
+        steps = arguments.whole_number("run_steps", steps, 1, arguments.MAX_STEPS)
         check_recordings(self.net.all_probes, steps, self.dt)
         self._stats = None
         while steps:

@@ -75,7 +75,8 @@ def read_coco(path: Path, split: str | None, notes: list[str]) -> list[Marking]:
     """COCO: boxes are [x, y, width, height] in pixels from 0; crowds are left out."""
     tree = read_json(path, max_bytes=MAX_LABEL_BYTES, damaged=MEND)
     what = f"{path.name} is no COCO file"
-    if not isinstance(tree, dict) or not all(isinstance(tree.get(k), list) for k in ("images", "annotations")):
+    lists = isinstance(tree, dict) and [tree.get("images"), tree.get("annotations"), tree.get("categories") or []]
+    if not lists or not all(isinstance(each, list) for each in lists):
         raise InputError(f"{what}: expected an object with the lists images, annotations and categories; {MEND}")
     categories: dict[object, str] = {}
     for entry in tree.get("categories") or []:

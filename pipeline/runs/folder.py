@@ -151,6 +151,8 @@ class RunFolder:
             raise CorruptError(f"{path} is not a manifest of schema {SCHEMA}; {self._again}")
         files.entries(manifest, {"stage": str, "outputs": dict, "settings": dict}, path, self._again)
         for name, entry in manifest["outputs"].items():
+            if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name) > artifacts.NAME_BYTES:
+                raise CorruptError(f"{path} names the file {name[:40]!r}, which no stage writes; {self._again}")
             files.entries(entry, {"sha256": str}, f"{path}: {name}", self._again)
         return manifest
 
