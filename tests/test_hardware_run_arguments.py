@@ -59,7 +59,7 @@ def sim():
             yield sim
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, -1e-9, "1", None, True, 10**9])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, -1e-9, "1", None, True, 10**9, 1e300])
 def test_run_refuses(sim, value):
     with pytest.raises(InputError):
         sim.run(value)
