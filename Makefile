@@ -1,9 +1,9 @@
 # Each verb works alone on a fresh machine: .venv is made from the lock files first.
 #
-#   EXP=locnet        one experiment: locnet, cae, demo-locnet, demo-cae, demo-digits or a .toml file (default: the demos)
-#   DATA=DIR          where the real data sets lie (default: $COTRAIN_DATA, else data)
-#   PYTHON=python3.12 the interpreter for .venv (default: the first of python3.11, 3.12, 3.13 and python3 that serves)
-#   ARGS='...'        more arguments for the command, such as ARGS='--set train.epochs=1' or ARGS='-k lif' for pytest
+#   EXP=locnet        an experiment's name or .toml file (default: the demos)
+#   DATA=DIR          where data sets lie (default: $COTRAIN_DATA or data)
+#   PYTHON=python3.12 makes .venv (default: the first of python3.11, 3.12, 3.13)
+#   ARGS='...'        more for the command: ARGS='--set train.epochs=1'
 
 DEMO := demo-locnet demo-cae demo-digits
 EXP ?= $(DEMO)
@@ -19,45 +19,51 @@ endif
 .NOTPARALLEL:
 .PHONY: help setup demo test data train finetune quantize deploy-emulator report submission bench silicon fuzz peer-tests lint docs
 
-help:
-	@sed -n 's/^#   /  /p' Makefile
-	@echo "  verbs: setup demo test data train finetune quantize deploy-emulator report submission bench silicon fuzz peer-tests lint docs"
+help: ## this list
+	@echo 'make VERB [EXP=...] [DATA=DIR] [PYTHON=...] [ARGS=...]'; echo
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p; s/^## \([a-z-]*\): /\1 /p' Makefile | while read -r verb text; do printf '  %-16s %s\n' "$$verb" "$$text"; done
+	@echo; sed -n 's/^#   /  /p' Makefile
 
-setup:
+setup: ## make .venv from the lock files (every verb does it first)
 	@tools/make_venv.sh
 
-demo: setup
+demo: setup ## the demos from training to report; some minutes
 	@$(COTRAIN) train $(DEMO) $(ARGS)
 	@$(COTRAIN) finetune $(DEMO) $(ARGS)
 	@$(COTRAIN) deploy $(DEMO) $(ARGS)
 	@$(COTRAIN) report $(DEMO) $(ARGS)
 
+## train: train the ANN of EXP
+## finetune: fine-tune it: spikes forward, rate gradients backward
+## quantize: place it on cores, as integers; check every limit
+## report: write tables, figures, estimates as HTML, Markdown, JSON
+## submission: pack what a lab needs to run the network on a board
 train finetune quantize report submission: setup
 	@$(COTRAIN) $@ $(EXP) $(OPTIONS)
 
-deploy-emulator: setup
+deploy-emulator: setup ## score the ANN, NengoDL and emulated Loihi
 	@$(COTRAIN) deploy $(EXP) $(OPTIONS)
 
-data: setup
+data: setup ## download and verify the public data sets into DATA
 	@$(COTRAIN) data $(OPTIONS)
 
-test: setup
+test: setup ## run the tests
 	@.venv/bin/python -m pytest $(ARGS)
 
-bench: setup
+bench: setup ## measure the emulator's speed against nengo-loihi's
 	@.venv/bin/python tests/benchmarks/bench.py $(ARGS)
 
-silicon: setup
+silicon: setup ## hold energy and time against measured chips
 	@.venv/bin/python tools/silicon.py --data '$(if $(DATA),$(DATA),data)/loihi-silicon' $(ARGS)
 
-fuzz: setup
+fuzz: setup ## random networks through all that takes one
 	@.venv/bin/python -W ignore tests/fuzz/run_all.py $(ARGS)
 
-peer-tests: setup
+peer-tests: setup ## NengoDL's and nengo-loihi's own test suites
 	@.venv/bin/python tests/peer/nengo_dl_suite.py $(ARGS); nengo_dl=$$?; \
 	.venv/bin/python tests/peer/nengo_loihi_suite.py $(ARGS) && exit $$nengo_dl
 
-docs: setup
+docs: setup ## the documentation as pages, build/docs/index.html
 	@mkdir -p build/docs-source/cotrain
 	@ln -sfn ../../../hardware build/docs-source/cotrain/hardware
 	@ln -sfn ../../../pipeline build/docs-source/cotrain/pipeline
@@ -65,7 +71,7 @@ docs: setup
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet
 	@echo "docs: build/docs/index.html"
 
-lint: setup
+lint: setup ## errors, format and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@tools/types.sh

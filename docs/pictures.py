@@ -53,6 +53,61 @@ def delay() -> None:
     save(figure, "delay")
 
 
+def trace() -> None:
+    """One neuron, step by step: voltage in units of the threshold, on the chip and as equations have it."""
+    import matplotlib.pyplot as plt
+
+    current, n_steps = 430.0, 24
+    with nengo.Network(seed=0) as net:
+        kind = nengo.SpikingRectifiedLinear(initial_state=REST)
+        neuron = nengo.Ensemble(1, 1, neuron_type=kind, gain=[1.0], bias=[current], label="neuron")
+        voltage, spikes = nengo.Probe(neuron.neurons, "voltage"), nengo.Probe(neuron.neurons)
+    with hardware.Simulator(net, target="emulator", seed=0) as sim:
+        sim.run_steps(n_steps)
+        chip, spiked = sim.data[voltage][:, 0], sim.data[spikes][:, 0] > 0
+    steps = np.arange(1, n_steps + 1)
+    ideal = np.cumsum(np.full(n_steps, current * DT))
+    figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+    axes.axhline(1, color="0.6", lw=0.8)
+    chip = chip / chip[0] * current * DT  # integers on the chip; the first step has the current alone
+    # in the step of a spike the voltage is 0 again: what it would have been is one step's current more than before
+    before = np.concatenate([[0], chip[:-1]])
+    chip = np.where(spiked, before + current * DT, chip)
+    axes.plot(steps, ideal % 1, color="0.5", ls="--", marker=".", label=f"what is left stays: {current:.0f} Hz")
+    axes.plot(steps, chip, color="#00805c", marker="o", ms=4, label=f"chip: {spiked.mean() / DT:.0f} Hz")
+    axes.plot(steps[spiked], np.full(spiked.sum(), 1.42), "|", color="#00805c", ms=10, mew=2)
+    axes.set(xlabel="step (1 ms)", ylabel="voltage (thresholds)", ylim=(0, 1.9), xlim=(0.5, n_steps + 0.5))
+    axes.legend(frameon=False, loc="upper left", ncols=2, fontsize=8)
+    save(figure, "trace")
+
+
+def rounding() -> None:
+    """Rates of neurons against their weight: alone on a core, and with one weight that is 30 times as large."""
+    import matplotlib.pyplot as plt
+
+    weights = np.linspace(0, 0.2, 201)
+    figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+    for largest, color, label in ((0.2, "#00805c", "largest weight 0.2"), (6.0, "#d99000", "largest weight 6")):
+        axes.plot(weights, rates_of(np.append(weights, largest))[:-1], color=color, label=label)
+    axes.set(xlabel="weight", ylabel="firing rate (Hz)", xlim=(0, 0.2), ylim=(0, None))
+    axes.legend(frameon=False)
+    save(figure, "rounding")
+
+
+def rates_of(weights: np.ndarray, n_steps: int = 1000) -> np.ndarray:
+    """Rates in Hz of neurons that hear one neuron of 500 Hz, each with its weight, all in one block."""
+    n = len(weights)
+    kind = nengo.SpikingRectifiedLinear(initial_state=REST)
+    with nengo.Network(seed=0) as net:
+        source = nengo.Ensemble(1, 1, neuron_type=kind, gain=[1.0], bias=[500.0], label="source")
+        heard = nengo.Ensemble(n, 1, neuron_type=kind, gain=np.ones(n), bias=np.zeros(n), label="heard")
+        nengo.Connection(source.neurons, heard.neurons, transform=weights[:, None], synapse=0.005)
+        probe = nengo.Probe(heard.neurons)
+    with hardware.Simulator(net, target="emulator", seed=0) as sim:
+        spikes = sim.predict({}, n_steps=n_steps)[probe][0]
+    return (spikes > 0).sum(axis=0) / (n_steps * DT)
+
+
 def half_way(rates: np.ndarray) -> int:
     """First step in which the mean of 10 steps has half of its final value."""
     smooth = np.convolve(rates, np.full(10, 0.1))[: len(rates)]
@@ -88,4 +143,6 @@ def save(figure, name: str) -> None:
 
 if __name__ == "__main__":
     rate()
+    trace()
     delay()
+    rounding()

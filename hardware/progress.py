@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextvars import ContextVar
 from typing import Any, Optional, TextIO
 
 REWRITTEN_EVERY_S, LOGGED_EVERY_S = 0.2, 15.0
+QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # no progress is shown
 
 
 def duration(seconds: float) -> str:
@@ -79,6 +81,8 @@ class Progress:
     def advance(self, n: int = 1) -> None:
         """`n` more units are done."""
         self.done += n
+        if QUIET.get():
+            return
         now = time.perf_counter()
         if now - self.written < (REWRITTEN_EVERY_S if self.rewrites else LOGGED_EVERY_S) and self.done < self.total:
             return

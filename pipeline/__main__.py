@@ -12,13 +12,14 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import CotrainError
 from cotrain.hardware.progress import tell
 from cotrain.pipeline import __version__
-from cotrain.pipeline.commands.options import Parser
+from cotrain.pipeline.commands.options import Parser, add_common
 from cotrain.pipeline.stages.table import STAGES
 from cotrain.pipeline.words import nearest
 
@@ -34,26 +35,45 @@ class Verb:
     name: str
     module: str
     help: str
+    example: str  # without "cotrain NAME"
 
 
+_STAGE_EXAMPLES = {
+    "train": "mine.toml --set train.epochs=20",
+    "finetune": "mine.toml --set finetune.n_steps=32",
+    "quantize": "mine.toml --set quantize.board=kapoho_bay",
+    "deploy": "mine.toml --limit 8 --target reference",
+    "report": "locnet cae",
+    "submission": "mine.toml --set submission.n_samples=8",
+}
 VERBS = {
     verb.name: verb
     for verb in (
-        *(Verb(stage.name, "stage", stage.help) for stage in STAGES.values()),
-        Verb("init", "init", "look at a folder of data, write an experiment that runs as it is"),
-        Verb("inspect", "inspect", "before training: counts, pictures, cores, limits, minutes"),
-        Verb("repeat", "repeat", "train, fine-tune and deploy with several seeds: means and intervals"),
-        Verb("sweep", "sweep", "train with many settings, choose on the chip's integers"),
-        Verb("evaluate", "evaluate", "score models on a data set, without a run folder"),
-        Verb("explore", "explore", "steps x rate scale of a trained network, on the chip's integers"),
-        Verb("check", "check", "does any nengo.Network fit the chip, and what would be refused?"),
-        Verb("estimate", "estimate", "energy and time on silicon of any network whose counts are known"),
-        Verb("verify", "verify", "check a lab bundle, and compare results that came back"),
-        Verb("data", "data", "download and verify public data sets"),
-        Verb("status", "status", "what has been run, what is running, what is broken"),
-        Verb("settings", "settings", "print every setting with its default, bounds and meaning"),
+        *(Verb(stage.name, "stage", stage.help, _STAGE_EXAMPLES[stage.name]) for stage in STAGES.values()),
+        Verb("init", "init", "look at a folder of data, write an experiment that runs as it is",
+             "pictures --labels coco.json -o mine.toml"),
+        Verb("inspect", "inspect", "before training: counts, pictures, cores, limits, minutes", "mine.toml"),
+        Verb("repeat", "repeat", "train, fine-tune and deploy with several seeds: means and intervals",
+             "demo-locnet --seeds 3"),
+        Verb("sweep", "sweep", "train with many settings, choose on the chip's integers",
+             "rates.toml --workers 2 --json rates.json"),
+        Verb("evaluate", "evaluate", "score models on a data set, without a run folder",
+             "cae --data data --split test --json cae.json"),
+        Verb("explore", "explore", "steps x rate scale of a trained network, on the chip's integers",
+             "locnet --steps 20,40,60 --rates 125,250 --json explore.json"),
+        Verb("check", "check", "does a model or any nengo.Network fit the chip, and what would be refused?",
+             "mine.keras --input 64,128,1 --board nahuku32"),
+        Verb("estimate", "estimate", "energy and time on silicon of any network whose counts are known",
+             "counts.json --json cost.json"),
+        Verb("verify", "verify", "check a lab bundle, and compare results that came back",
+             "submission/cae-0123abcd.tar.gz results"),
+        Verb("data", "data", "download and verify public data sets", "mnist hippocampus"),
+        Verb("status", "status", "what has been run, what is running, what is broken", "--runs runs"),
+        Verb("settings", "settings", "print every setting with its default, bounds and meaning", "train.epochs"),
+        Verb("completion", "completion", "print a script that lets a shell complete verbs, options and settings",
+             "bash"),
     )
-}
+}  # fmt: skip
 
 
 def parser_for(name: str) -> Parser:
@@ -67,10 +87,16 @@ def parser_for(name: str) -> Parser:
     if name not in VERBS:
         Parser(prog="cotrain").error(f"unknown verb {name!r}{nearest(name, VERBS)}; there are {', '.join(VERBS)}")
     verb = VERBS[name]
-    parser = Parser(prog=f"cotrain {name}", description=f"{verb.help[0].upper()}{verb.help[1:]}.")
+    end = "" if verb.help.endswith("?") else "."
+    parser = Parser(
+        prog=f"cotrain {name}",
+        description=f"{verb.help[0].upper()}{verb.help[1:]}{end}",
+        epilog=f"example:\n  cotrain {name} {verb.example}",
+    )
     module = importlib.import_module(f"cotrain.pipeline.commands.{verb.module}")
     parser.set_defaults(verb=name, run=module.run)
     module.add_arguments(parser)
+    add_common(parser)
     return parser
 
 
@@ -80,7 +106,14 @@ def help_text() -> str:
     width = max(map(len, VERBS)) + 4
     for verb in VERBS.values():
         lines += textwrap.wrap(f"  {verb.name}".ljust(width) + verb.help, 79, subsequent_indent=" " * width)
-    lines += ["", "cotrain VERB --help describes the arguments of a verb; cotrain --version."]
+    lines += [
+        "",
+        "cotrain VERB --help     the arguments of a verb, with an example",
+        "cotrain VERB --quiet    nothing but errors",
+        "cotrain --version",
+        "",
+        "A first picture: make demo. Your own pictures: cotrain init FOLDER -o mine.toml",
+    ]
     return "\n".join(lines)
 
 
@@ -112,10 +145,10 @@ def main(argv: list[str] | None = None) -> int:
             print(f"loihi-cotrain {__version__}")
             return 0
         arguments = parser_for(words[0]).parse_args(words[1:])
-        with _tidy_when_terminated():
+        with _tidy_when_terminated(), terminal.quiet() if arguments.quiet else nullcontext():
             return arguments.run(arguments)
     except CotrainError as error:
-        tell(sys.stderr, f"cotrain: {error}\n")
+        terminal.complain(f"cotrain: {error}")
         return 2
     except KeyboardInterrupt:
         tell(sys.stderr, "\ncotrain: interrupted; the same command goes on from the last checkpoint\n")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError, MissingError
 from cotrain.pipeline import experiment as experiments
 from cotrain.pipeline.experiment import Experiment
@@ -33,7 +34,7 @@ def run(
     until: str = "report",
     overrides: Iterable[str] = (),
     force: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> Run:
     """Run an experiment's stages in their order, those that are not up to date.
 

@@ -27,9 +27,8 @@ def blocks(kind: str) -> list:
 
 
 def commands(text: str) -> list[list[str]]:
-    lines = [line for part in text.splitlines() for line in part.split("&&")]
-    words = [shlex.split(line, comments=True) for line in lines]
-    return [line[1:] for line in words if line[:1] == ["cotrain"]]
+    lines = [line.strip() for part in text.splitlines() for line in part.split("&&")]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("cotrain ")]
 
 
 COMMANDS = [
@@ -46,7 +45,7 @@ def test_commands_are_accepted(command):
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) > 20 and len(PAGES) >= 11
+    assert len(COMMANDS) > 30 and len(PAGES) >= 15
 
 
 @pytest.mark.parametrize("command", [["settings", "train"], ["settings", "finetune.n_steps"], ["settings", "data"]])
@@ -100,6 +99,8 @@ def test_it_builds_with_every_link_leading_somewhere(tmp_path):
     for page in PAGES:
         (copy / page.name).write_text(page.read_text())
     shutil.copytree(ROOT / "docs" / "sweeps", copy / "sweeps")
+    for notebook in (ROOT / "docs").glob("*.ipynb"):
+        (copy / notebook.name).write_text(notebook.read_text())
     (copy / "pictures").mkdir()
     for name in wanted:
         (copy / "pictures" / f"{name}.svg").write_text("<svg/>")

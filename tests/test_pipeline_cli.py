@@ -1,7 +1,10 @@
 """The command line from images to report on a tiny experiment, and one line for everything that can be wrong."""
 
+import contextlib
+import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -32,12 +35,20 @@ def cotrain(*arguments) -> int:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Run folders of every stage; a test that changes them copies them first."""
-    folder = tmp_path_factory.mktemp("runs")
+def run_and_told(tmp_path_factory):
+    """Run folders of every stage, and what the verbs printed. A person's paths are shorter than those of tests."""
+    folder, said = tmp_path_factory.mktemp("runs"), {}
     for verb in STAGES:
-        assert cotrain(verb, EXPERIMENT, "--runs", folder, *TINY) == 0
-    return folder
+        said[verb] = io.StringIO()
+        with contextlib.chdir(folder.parent), contextlib.redirect_stdout(said[verb]):
+            assert cotrain(verb, EXPERIMENT, "--runs", folder.name, *TINY) == 0
+    return folder, {verb: out.getvalue() for verb, out in said.items()}
+
+
+@pytest.fixture(scope="module")
+def runs(run_and_told):
+    """Run folders of every stage; a test that changes them copies them first."""
+    return run_and_told[0]
 
 
 @pytest.fixture
@@ -107,6 +118,48 @@ def test_quantize_builds_each_network_once(copy, monkeypatch):
     assert cotrain("quantize", EXPERIMENT, "--runs", copy, *TINY, "--force") == 0
     assert len(seen) == len({id(net) for net in seen}) == len(MODELS_IN_INTEGERS) == 2
     assert before == {p.name: p.read_bytes() for p in (copy / EXPERIMENT / "quantize").glob("*.npz")} != {}
+
+
+def test_lines_fit_and_end_with_what_came_out_and_where_it_lies(run_and_told):
+    runs, told = run_and_told
+    for verb, text in told.items():
+        lines = text.splitlines()
+        assert max(map(len, lines)) <= 80 and "\x1b" not in text
+        assert [line for line in lines if line.startswith(f"{verb} {EXPERIMENT}: done in ")]
+    metrics = artifacts.read_json(runs / EXPERIMENT / "deploy" / "metrics.json")
+    for phase in ("train", "finetune"):
+        history = artifacts.read_json(runs / EXPERIMENT / phase / artifacts.HISTORY)
+        best = history["epochs"][history["best_epoch"]]
+        backend = experiment.load(EXPERIMENT).resolved()[phase]["backend"]
+        assert f"(backend {backend})" in told[phase]
+        shown = [line for line in told[phase].splitlines() if line.startswith("  epoch ")]
+        assert len(shown) == len(history["epochs"]) - 1
+        for line, epoch in zip(shown, history["epochs"][1:], strict=True):
+            assert f"loss {epoch['loss']:.4g}" in line and f"iou {epoch['metric']:.4f}" in line
+        assert f"{phase} {EXPERIMENT}: validation iou {best['metric']:.4f}" in told[phase]
+    value = {row["model"]: row["value"] for row in metrics["rows"]}
+    assert f"deploy {EXPERIMENT}: loihi-hybrid iou {value['loihi-hybrid']:.4f}, " in told["deploy"]
+    assert f"a constant answer ({value['constant']:.4f})" in " ".join(told["deploy"].split())
+    assert "1 cores" not in told["deploy"] and "on 1 chip " in told["deploy"]
+    page = runs / EXPERIMENT / "report" / "report.html"
+    assert page.is_file() and told["report"].count(str(page.relative_to(runs.parent))) == 1
+
+
+def test_the_next_command_is_one_that_works_as_printed(runs, capsys, monkeypatch):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    assert cotrain("train", EXPERIMENT, "--runs", runs, *TINY) == 0
+    command = capsys.readouterr().out.partition("next:")[2].replace("\\\n", " ")
+    program, *words = shlex.split(command)
+    assert (program, words[0]) == ("cotrain", "finetune")
+    assert cotrain(*words) == 0 and "up to date" in capsys.readouterr().out
+
+
+def test_quiet_says_nothing_but_errors(copy, capfd):
+    assert cotrain("report", EXPERIMENT, "--runs", copy, *TINY, "--force", "--quiet") == 0
+    assert capfd.readouterr() == ("", "")
+    assert cotrain("report", EXPERIMENT, "--runs", copy, *TINY, "--set", "train.epochs=3", "-q") == 2
+    out, error = capfd.readouterr()
+    assert out == "" and error.count("\n") == 1
 
 
 def contents(folder):

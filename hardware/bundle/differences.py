@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 from cotrain.hardware.bundle.folder import Record
+from cotrain.hardware.terminal import plural
 
 
 @dataclass
@@ -122,7 +123,7 @@ class Differences:
             else:
                 lines.append(f"{t.name:<16} {'not counted':>8}")
         lines.append(
-            f"{self.samples} samples, all equal to the last bit"
+            f"{plural(self.samples, 'sample')}, all equal to the last bit"
             if self.equal
             else f"{self.samples_different} of {self.samples} samples differ; first: {self.first}"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
+from cotrain.hardware import terminal
 from cotrain.hardware.bundle import archive, run
 from cotrain.hardware.bundle.folder import (
     DESCRIPTION,
@@ -98,7 +99,7 @@ def pack(
     dt_s: float = 0.001,
     seed: int = 0,
     version: str = "",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> Submission:
     """Write ``out/<experiment>-<digest>.tar.gz``.
 
@@ -140,8 +141,9 @@ def pack(
     if not report.fits:
         say(report.table())
         raise MisfitError(
-            f"{experiment}: no bundle was written, because the board would fail: {len(report.violations)} limits of "
-            f"{report.board} are broken, listed above; make the network smaller or choose another board"
+            f"{experiment}: no bundle was written, because the board would fail: "
+            f"{terminal.plural(len(report.violations), 'limit')} of {report.board} broken, listed above; make the "
+            "network smaller or choose another board"
         )
     description.update(precompute=precompute, hardware_options=report.hardware_options)
     files.update(expected)
@@ -175,7 +177,7 @@ def _expected(files, say):
     finally:
         emulator.close()
     n = len(folder.names)
-    say(f"  {n} samples emulated: {sum(totals.values()) / n:,.0f} spikes a sample, "
+    say(f"  {terminal.plural(n, 'sample')} emulated: {sum(totals.values()) / n:,.0f} spikes a sample, "
         f"at most {emulator.input_spikes_max:,} into the chip in one step")  # fmt: skip
     summary = {
         "n_samples": n,

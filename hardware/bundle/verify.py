@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
+from cotrain.hardware import terminal
 from cotrain.hardware.bundle import archive, run
 from cotrain.hardware.bundle.differences import Differences
 from cotrain.hardware.bundle.folder import Folder
@@ -48,7 +49,7 @@ class Verification:
 def verify(
     bundle: Path,
     results: Optional[Path] = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
     builders: Optional[Builders] = None,
     execute: bool = False,
 ) -> Verification:
@@ -80,7 +81,7 @@ def verify(
     folder = Folder(bundle, manifest["digest"], files)
     emulated = _executed(bundle, files, manifest, say) if execute else _emulated(folder, builders or {})
     if emulated["equal"]:
-        say(f"emulator: {emulated['samples']} samples, every spike and output as expected")
+        say(f"emulator: {terminal.plural(emulated['samples'], 'sample')}, every spike and output as expected")
     else:
         say(f"emulator: {emulated['samples_different']} of {emulated['samples']} samples differ; "
             f"first: {emulated['first_difference']}")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from cotrain.hardware import files
+from cotrain.hardware import files, terminal
 from cotrain.hardware.cost.estimate import Estimate, estimate
 from cotrain.hardware.cost.measured import sentences
 
@@ -30,15 +30,15 @@ def main(path: Path, json_path: Optional[Path] = None) -> int:
     """
     counts = files.read_json(path, missing=_AGAIN, damaged=_AGAIN)
     found = estimate(counts, str(path))
-    print("\n".join(table(found)))
+    terminal.say("\n".join(table(found)))
     if json_path is not None:
         files.write_json(json_path, found.as_dict(), "choose another --json FILE", parents=False)
-        print(f"written to {json_path}")
+    terminal.say(verdict(found) + (f"; written to {json_path}" if json_path is not None else ""))
     return 0
 
 
 def table(found: Estimate) -> List[str]:
-    """Lines of at most 100 columns: total first, terms second, then what it stands on."""
+    """Lines: total first, terms second, then what it stands on."""
     rows = [("energy of one inference", "value", "low", "high")]
     rows += [
         _row(key, found["energy_j"][key], "J") for key in ("total", "core_dynamic", "x86", "leakage", "board_idle")
@@ -52,6 +52,18 @@ def table(found: Estimate) -> List[str]:
         lines += [f"{title}:"] + [f"  {line}" for line in said] if said else []
     first, *rest = sentences()
     return [*lines, first, *(f"  {line}" for line in rest)]
+
+
+def verdict(found: Estimate) -> str:
+    """Energy and time of an inference, in a line."""
+    energy, time = found["energy_j"]["total"], found["time_s"]["total"]
+    said = [_spread(energy, "J"), _spread(time, "s")]
+    return f"estimate of {found['name']}: {' in '.join(said)} an inference"
+
+
+def _spread(part: Dict[str, Any], unit: str) -> str:
+    between = f"{_si(part['low'], unit)} to {_si(part['high'], unit)}"
+    return between if part["value"] is None else f"{_si(part['value'], unit)} ({between})"
 
 
 def _row(key: str, part: Dict[str, Any], unit: str):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Optional, Tuple
 
-from cotrain.hardware import files
+from cotrain.hardware import files, terminal
 from cotrain.hardware.builder import door
 from cotrain.hardware.errors import CotrainError, InputError, MisfitError, MissingError
 from cotrain.hardware.preflight.report import Finding, Report
@@ -53,11 +53,19 @@ def tell(
 
     report = preflight(net, find_board(board), remove_passthrough)
     report = dataclasses.replace(report, findings=more + report.findings)
-    print(report.table())
+    terminal.say(report.table())
     if json_path is not None:
         write_json(report, json_path)
-        print(f"written to {json_path}")
+    terminal.say(verdict(report) + (f"; written to {json_path}" if json_path is not None else ""))
     return 0 if report.fits else 1
+
+
+def verdict(report: Report) -> str:
+    """Whether it fits, in a line."""
+    if report.fits:
+        size = f"{terminal.plural(report.cores, 'core')} on {terminal.plural(report.chips, 'chip')}"
+        return f"check: it fits {report.board}, with {size}"
+    return f"check: it does not fit {report.board}: {terminal.plural(len(report.violations), 'limit')} broken"
 
 
 def preflight(net: Any, board: Any, remove_passthrough: bool = True) -> Report:

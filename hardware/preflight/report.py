@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Optional
 
+from cotrain.hardware.terminal import plural
+
 RESOURCES = ("compartments", "input_axons", "output_axons", "synapse_bits")
 
 
@@ -129,30 +131,21 @@ class Report:
 
     def table(self) -> str:
         """The report as text: a line a layer, then every violation and finding."""
-        head = (
-            "layer",
-            "neurons",
-            "blocks of",
-            "cores",
-            "bound",
-            "compart.",
-            "in axons",
-            "out axons",
-            "synapses",
-        )
-        widths = (24, 8, 13, 6, 6, 9, 9, 10, 9)
-        rows = [head]
+        widths = (18, 8, 10, 5, 5, 5, 5, 5, 5)
+        rows: list = [("layer", "neurons", "blocks of", "cores", "bound", "comp.", "in", "out", "syn.")]
         for at in self.utilisation.layers:
-            used = [f"{at.most[r]:.0%}" for r in RESOURCES]
+            binds = max(RESOURCES, key=lambda r: at.most[r])
+            used = [f"{at.most[r]:.0%}{'*' if r == binds else ''}" for r in RESOURCES]
             shape = "x".join(str(n) for n in at.block_shape)
-            rows.append((at.name[:24], f"{at.neurons:,}", shape, at.cores, at.lower_bound_cores, *used))
+            rows.append((at.name[:18], f"{at.neurons:,}", shape, at.cores, at.lower_bound_cores, *used))
         lines = [
             " ".join(f"{c:<{w}}" if i == 0 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(r, widths))) for r in rows
         ]
         lines.append(
-            f"{self.cores} cores on {self.chips} chip{'s' * (self.chips != 1)} of {self.board}; "
-            f"lower bound {self.lower_bound_cores} cores; use of the fullest core in per cent of its limit"
+            f"{plural(self.cores, 'core')} on {plural(self.chips, 'chip')} of {self.board}; "
+            f"lower bound {plural(self.lower_bound_cores, 'core')}"
         )
+        lines.append("use of a layer's fullest core: compartments, axons in and out, synapses; * binds")
         lines.append(f"violations: {len(self.violations) or 'none'}")
         lines += [f"  {line}" for line in self._by_layer()]
         lines.append(f"findings: {len(self.findings) or 'none'}")

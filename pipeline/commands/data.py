@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from cotrain.hardware import files
+from cotrain.hardware import files, terminal
 from cotrain.hardware.errors import CorruptError, CotrainError, InputError, OutputError
 from cotrain.pipeline.commands import options
 from cotrain.pipeline.commands.fetching import Archive, fetch
@@ -210,7 +210,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def main(data_dir: Path, sources: tuple[Source, ...] | None = None, say: Callable[[str], None] = print) -> None:
+def main(data_dir: Path, sources: tuple[Source, ...] | None = None, say: Callable[[str], None] = terminal.say) -> None:
     """Download and verify data sets; what is there and whole is left alone.
 
     Parameters
@@ -244,6 +244,7 @@ def main(data_dir: Path, sources: tuple[Source, ...] | None = None, say: Callabl
         else:
             wanted.append(source)
     if not wanted:
+        say(f"data: nothing to download for {data_dir}")
         return
     try:
         (data_dir / ARCHIVES).mkdir(parents=True, exist_ok=True)

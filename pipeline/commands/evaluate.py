@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.commands import options
 from cotrain.pipeline.runs.request import Request
@@ -52,7 +53,7 @@ def score(
     source: str,
     limit: int,
     json_path: Path,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
     asked: Request | None = None,
 ) -> None:
     """Score and write `json_path`.
@@ -98,7 +99,7 @@ def score(
     constant = task.constant(everything.subset("train")) if found.constant is None else found.constant
     spec = network_for(experiment.network, everything)
     say(
-        f"evaluate {experiment.name}: {len(scored)} samples of {everything.name}, split {split}, "
+        f"evaluate {experiment.name}: {terminal.plural(len(scored), 'sample')} of {everything.name}, split {split}, "
         f"parameters: {found.source}"
     )
     states = RowStates(artifacts.rows_beside(json_path), _key(experiment, found.params, constant, scored))

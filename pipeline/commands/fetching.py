@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import CorruptError, MissingError
 from cotrain.hardware.progress import Progress
 
@@ -101,7 +102,7 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = print) -> Path:
+def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = terminal.say) -> Path:
     """Download a file, going on from what an earlier call has left.
 
     Returns

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.files import write_text
 from cotrain.pipeline.commands import options
@@ -48,7 +49,7 @@ def write(
     output: Path,
     data: Path,
     force: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> None:
     """Write `output`.
 
@@ -92,7 +93,7 @@ def write(
         say(f"  not used: {dataset.rejected[0]}{more}")
     write_text(output, write_experiment(found, output, model))
     counts = ", ".join(f"{int((dataset.split == split).sum())} {split}" for split in ("train", "validation", "test"))
-    say(f"init: wrote {output}: {found.name}, {len(dataset)} samples ({counts})")
+    say(f"init: wrote {output}: {found.name}, {terminal.plural(len(dataset), 'sample')} ({counts})")
     say(f"next: cotrain inspect {shlex.quote(str(output))}")
 
 

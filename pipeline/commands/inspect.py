@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cotrain.hardware import terminal
+from cotrain.hardware.terminal import plural
 from cotrain.pipeline.commands import options
 from cotrain.pipeline.runs.request import Request
 
@@ -43,7 +45,7 @@ def look(
     json_path: Path | None = None,
     quick: bool = False,
     asked: Request | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Look at an experiment; print what there is, and write a page to look at.
 
@@ -175,7 +177,7 @@ def _measure(experiment: Experiment, dataset: Dataset, spec, params, facts: dict
     deploy, model = pace.deployment(experiment, dataset, spec, params)
     facts["network"]["input_spikes_max"] = model.input_spikes_max
     say(
-        f"  untrained, at most {model.input_spikes_max:,} spikes enter the chip in a step (of "
+        f"  untrained, at most {plural(model.input_spikes_max, 'spike')} into the chip in a step (of "
         f"{facts['network']['input_neurons']:,} neurons on the host)"
     )
     for one in (pace.training(experiment, dataset, "ann"), pace.training(experiment, dataset, "hybrid"), deploy):
@@ -187,10 +189,12 @@ def _measure(experiment: Experiment, dataset: Dataset, spec, params, facts: dict
 def _say_data(facts: dict[str, Any], say) -> None:
     shape = " x ".join(map(str, facts["input_shape"]))
     splits = ", ".join(f"{n} {split}" for split, n in facts["splits"].items())
-    groups = "" if facts["n_groups"] == facts["n_samples"] else f" in {facts['n_groups']} volumes"
-    say(f"  {facts['n_samples']} samples{groups} of {facts['name']}, {shape} ({splits})")
+    groups = "" if facts["n_groups"] == facts["n_samples"] else f" in {plural(facts['n_groups'], 'volume')}"
+    say(f"  {plural(facts['n_samples'], 'sample')}{groups} of {facts['name']}, {shape} ({splits})")
     for name, count in list(facts["classes"].items())[:SHOWN]:
-        say(f"    {name}: {f'{count} samples' if isinstance(count, int) else f'{100 * count:.2f} % of the pixels'}")
+        say(
+            f"    {name}: {plural(count, 'sample') if isinstance(count, int) else f'{100 * count:.2f} % of the pixels'}"
+        )
     for note in facts["notes"]:
         say(f"  {note}")
     rejected = facts["rejected"]
@@ -209,4 +213,4 @@ def _say_network(facts: dict[str, Any], say) -> None:
         for violation in facts["violations"][:SHOWN]:
             say(f"    {violation}")
     if "cores" in facts:
-        say(f"  {facts['cores']} cores on {facts['chips']} chip(s) of {facts['board']}")
+        say(f"  {plural(facts['cores'], 'core')} on {plural(facts['chips'], 'chip')} of {facts['board']}")

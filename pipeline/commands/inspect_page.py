@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cotrain.hardware.terminal import plural
 from cotrain.pipeline.datasets import SPLITS, Dataset
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.report import html
@@ -30,12 +31,12 @@ def write_page(experiment: Experiment, dataset: Dataset, facts: dict[str, Any], 
     about, network = facts["data"], facts["network"]
     shape = " x ".join(map(str, about["input_shape"]))
     verdict = (
-        f"{network['cores']} cores on {network['chips']} chip(s) of {network['board']}: it fits."
+        f"{_placed(network)}: it fits."
         if network["fits"]
-        else f"It does not fit {network['board']}: {len(network['violations'])} limits are broken."
+        else f"It does not fit {network['board']}: limits are broken: {len(network['violations'])}."
     )
     lead = (
-        Text(f"**{about['n_samples']} samples, {len(about['rejected'])} not used. {verdict}**", "verdict"),
+        Text(f"**{plural(about['n_samples'], 'sample')}, {len(about['rejected'])} not used. {verdict}**", "verdict"),
         Text(f"Look at the pictures: is what is marked where it should be? Then run `{asked.command('train')}`."),
     )
     page = Page(
@@ -113,6 +114,10 @@ def _data(about: dict[str, Any]):
     )  # fmt: skip
 
 
+def _placed(network: dict[str, Any]) -> str:
+    return f"{plural(network['cores'], 'core')} on {plural(network['chips'], 'chip')} of {network['board']}"
+
+
 def _network(network: dict[str, Any]):
     rows = tuple((layer["name"], f"{layer['neurons']:,}") for layer in network["layers"])
     yield Table(f"{network['name']}: {network['n_parameters']:,} parameters", ("layer", "neurons"), rows)
@@ -121,8 +126,7 @@ def _network(network: dict[str, Any]):
         yield Code("\n".join(network["violations"]))
     if "cores" in network:
         yield Text(
-            f"{network['cores']} cores on {network['chips']} chip(s) of {network['board']}; no way of cutting these "
-            f"layers can need fewer than {network['lower_bound_cores']}."
+            f"{_placed(network)}; no way of cutting these layers can need fewer than {network['lower_bound_cores']}."
         )
     if "input_spikes_max" in network:
         yield Text(

@@ -22,7 +22,9 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest option that exists."""
 
     def __init__(self, **options: Any):
-        super().__init__(allow_abbrev=False, **options)
+        super().__init__(
+            allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
 
     def error(self, message: str) -> NoReturn:
         first, _, rest = message.partition(": ")
@@ -32,6 +34,12 @@ class Parser(argparse.ArgumentParser):
             message = f"unknown argument {word!r}{nearest(word, known) if word.startswith('-') else ''}"
             message += f"; see {self.prog} --help"
         self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every verb takes."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors; files and exit status tell")
+    parser.add_argument("-h", "--help", action="help", help="show this and exit")
 
 
 def add_experiments(parser: argparse.ArgumentParser, *, several: bool = False) -> None:

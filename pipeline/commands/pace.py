@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cotrain.hardware.terminal import plural
 from cotrain.pipeline.datasets import Dataset
 from cotrain.pipeline.evaluation.rows import ROWS
 from cotrain.pipeline.experiment import Experiment
@@ -71,7 +72,9 @@ def training(experiment: Experiment, dataset: Dataset, phase: str) -> StageTime:
     n_judged = len(validation) * (1 + len(job.task.protocols(validation.take(1), experiment.data)))
     seconds = start_s + epochs * (n_steps * step_s + n_judged * one_s)
     early = ", fewer if it stops early" if job.settings.patience else ""
-    return StageTime(stage, seconds, f"{epochs} epochs of {n_steps} steps of {1000 * step_s:.0f} ms{early}")
+    return StageTime(
+        stage, seconds, f"{plural(epochs, 'epoch')} of {plural(n_steps, 'step')} of {1000 * step_s:.0f} ms{early}"
+    )
 
 
 def deployment(experiment: Experiment, dataset: Dataset, spec: NetworkSpec, params: Params) -> tuple[StageTime, Any]:

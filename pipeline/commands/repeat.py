@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.commands import options
 from cotrain.pipeline.experiment import Experiment, shared_settings
@@ -52,7 +53,7 @@ def repeat(
     data: Path,
     n_seeds: int,
     models: tuple[str, ...] | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
     asked: Request | None = None,
     workers: Pool | None = None,
 ) -> dict[str, Any]:

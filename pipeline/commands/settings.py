@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.checked import Entry, entries
 from cotrain.pipeline.experiment import SECTIONS, Experiment
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show(section: str | None, say: Callable[[str], None] = print) -> None:
+def show(section: str | None, say: Callable[[str], None] = terminal.say) -> None:
     """Print the settings of one section, or of all.
 
     Raises

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import nullcontext
 
+from cotrain.hardware import terminal
 from cotrain.pipeline.commands import options
+
+NEXT = {"train": "finetune", "finetune": "deploy", "quantize": "deploy", "deploy": "report"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,5 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
         from cotrain.pipeline.report import write_comparison
 
         page, *_ = write_comparison(arguments.runs, [experiment.name for experiment in loaded])
-        print(f"report: side by side in {page}")
+        terminal.say(f"report: side by side in {page}")
+    if arguments.verb in NEXT and "MAKELEVEL" not in os.environ:  # make has verbs of its own
+        first, *others = arguments.experiment
+        command = options.asked(arguments, first).command(NEXT[arguments.verb], *others)
+        terminal.say(f"next: {command}")
     return 0

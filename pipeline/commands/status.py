@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import CotrainError, MissingError
 from cotrain.hardware.progress import duration
 from cotrain.pipeline import experiment as experiments
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show(runs: Path, say: Callable[[str], None] = print) -> None:
+def show(runs: Path, say: Callable[[str], None] = terminal.say) -> None:
     """Print what there is of every experiment and sweep in `runs`.
 
     Stages that are done, running or broken; settings that differ from the experiment's own; scores; size on disk.

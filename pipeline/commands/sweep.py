@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cotrain.hardware import terminal
 from cotrain.pipeline.commands import options
 
 
@@ -35,7 +36,7 @@ def sweep(
     cluster: str = "",
     json_path: Path | None = None,
     force: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Run the sweep of file `path`, or what is left of it.
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from cotrain.hardware import terminal
 from cotrain.pipeline.commands import options
 from cotrain.pipeline.evaluation.rows import BOARD as MODEL
 
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def verify(
-    bundle: Path, results: Path | None, runs: Path, say: Callable[[str], None] = print, execute: bool = False
+    bundle: Path, results: Path | None, runs: Path, say: Callable[[str], None] = terminal.say, execute: bool = False
 ) -> bool:
     """Check a bundle; given results of a board, compare them and write the row.
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError
-from cotrain.hardware.progress import Progress, duration
+from cotrain.hardware.progress import Progress
 from cotrain.pipeline.datasets import Dataset
 from cotrain.pipeline.evaluation import framework, models, shards
 from cotrain.pipeline.evaluation.row_states import RowStates
@@ -48,7 +49,7 @@ def evaluate(
     params: dict[str, Params],
     constant: np.ndarray,
     dataset: Dataset,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
     states: RowStates | None = None,
 ) -> Evaluation:
     """Score the models of ``experiment.deploy.models`` on `dataset`.
@@ -191,7 +192,7 @@ class _Runner:
 
 
 def _line(row: dict[str, Any], metric: str) -> str:
-    text = f"{row['model']:<16} {metric} {row['value']:.4f} [{row['ci95'][0]:.4f}, {row['ci95'][1]:.4f}]"
+    text = f"{row['model']:<15}  {metric} {row['value']:.4f} [{row['ci95'][0]:.4f}, {row['ci95'][1]:.4f}]"
     if row["mean_rate_hz"] is not None:
-        text += f"  {row['mean_rate_hz']:6.1f} Hz  {row['spikes_per_inference']:,.0f} spikes"
-    return f"{text}  ({duration(row['seconds'])})"
+        text += f"  {row['mean_rate_hz']:5.1f} Hz {row['spikes_per_inference']:>9,.0f} spikes"
+    return text

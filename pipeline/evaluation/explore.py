@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError, MissingError
 from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline import datasets
@@ -45,7 +46,7 @@ def explore(
     split: str = "validation",
     source: str = "",
     limit: int = SAMPLES,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> dict[str, Any]:
     """Run the grid; write `json_path` and, beside it, the picture; of a run also a copy for its next report.
 
@@ -85,8 +86,8 @@ def explore(
     spec = network_for(experiment.network, everything)
     model = {"hybrid": "loihi-hybrid", "ann": "loihi-converted"}[kind]
     say(
-        f"explore {experiment.name}: {model} on {len(scored)} samples of {everything.name}, split {split}, "
-        f"parameters: {found.source}"
+        f"explore {experiment.name}: {model} on {terminal.plural(len(scored), 'sample')} of {everything.name}, "
+        f"split {split}, parameters: {found.source}"
     )
     task = task_of(scored.task)
     protocols = task.protocols(scored, experiment.data)

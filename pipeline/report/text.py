@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from cotrain.hardware.terminal import plural as plural
+
 NOTHING = "–"
 _PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
@@ -107,7 +109,3 @@ def percent(fraction: float | None) -> str:
     if fraction is None:
         return NOTHING
     return f"{100 * fraction:.1g} %" if 0 < abs(fraction) < 5e-4 else f"{100 * fraction:.1f} %"
-
-
-def plural(n: int, word: str) -> str:
-    return f"{n:,} {word}" + ("" if n == 1 else "s")

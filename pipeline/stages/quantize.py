@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import MisfitError
 from cotrain.pipeline.evaluation.models import flat, placed_network
 from cotrain.pipeline.runs import artifacts
@@ -19,7 +20,7 @@ MODELS = {"converted": "ann", "hybrid": "hybrid"}  # model: its parameters
 SAMPLES = 8  # training images that are emulated for the spikes that have to enter the chip
 
 
-def run(context: Context) -> None:
+def run(context: Context) -> str:
     """Write program-<model>.npz, placement.json (of the hybrid) and quantization.json.
 
     Raises
@@ -36,9 +37,9 @@ def run(context: Context) -> None:
         built, lowered = placed_network(experiment, spec, context.parameters.params[kind])
         report = _checked(experiment, built, lowered, context.dataset.subset("train").images)
         if report.violations:
-            print(report.table())
+            terminal.say(report.table())
             raise MisfitError(
-                f"{experiment.name}: the {model} network breaks {len(report.violations)} limits of "
+                f"{experiment.name}: the {model} network breaks {terminal.plural(len(report.violations), 'limit')} of "
                 f"{experiment.quantize.board}, listed above; make it smaller, "
                 "or choose another board with --set quantize.board=NAME"
             )
@@ -48,10 +49,13 @@ def run(context: Context) -> None:
         errors[model] = hardware.quantization_error(lowered)
     entering = report.hardware_options.get("snip_max_spikes_per_step")
     if entering:
-        print(f"  up to {entering:,} spikes enter a chip in a step: the board is told so (snip_max_spikes_per_step)")
-    print(f"  {report.cores} cores on {report.chips} chips (lower bound {report.lower_bound_cores} cores)")
+        terminal.say(f"  up to {terminal.plural(entering, 'spike')} into a chip in a step (snip_max_spikes_per_step)")
     context.write_json(artifacts.PLACEMENT, report.to_json())
     context.write_json(artifacts.QUANTIZATION, errors)
+    return (
+        f"fits {experiment.quantize.board} with {terminal.plural(report.cores, 'core')} on "
+        f"{terminal.plural(report.chips, 'chip')} (lower bound {report.lower_bound_cores:,})"
+    )
 
 
 def _checked(experiment, built, lowered, images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cotrain.hardware import terminal
 from cotrain.pipeline import report
 from cotrain.pipeline.runs import artifacts
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from cotrain.pipeline.stages.context import Context
 
 
-def run(context: Context) -> None:
+def run(context: Context) -> str:
     """Write the report of one experiment.
 
     Raises
@@ -25,3 +26,8 @@ def run(context: Context) -> None:
     context.write_bytes(artifacts.REPORT["html"], report.render_html(page))
     context.write_bytes(artifacts.REPORT["md"], report.render_markdown(page))
     context.write_json(artifacts.REPORT["json"], document)
+    for question, answer in report.answers(document):
+        terminal.say(f"  {question:<33} {answer}")
+    for one in document["decision"]["next"][:1]:
+        terminal.say(f"  {one['what']}" + (f" {one['command']}" if one["command"] else ""))
+    return document["verdict"][0].replace("**", "")

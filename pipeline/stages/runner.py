@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError, MissingError
+from cotrain.hardware.progress import duration
 from cotrain.pipeline.experiment import Experiment, all_settings
 from cotrain.pipeline.runs import artifacts, parameters, record
 from cotrain.pipeline.runs.lock import locked
@@ -20,6 +22,7 @@ from cotrain.pipeline.stages.table import STAGES, Stage
 __all__ = ["STAGES", "Context", "Stage", "run"]
 
 Say = Callable[[str], None]
+SHOWN = {"deploy": artifacts.METRICS, "report": artifacts.REPORT["html"]}  # the files that people open
 
 
 def run(
@@ -28,7 +31,7 @@ def run(
     runs: Path,
     data: Path,
     force: bool = False,
-    say: Say = print,
+    say: Say = terminal.say,
     asked: Request | None = None,
 ) -> bool:
     """Run a stage unless it is fresh. Returns whether it ran.
@@ -93,13 +96,15 @@ def _run(context: Context, force: bool, say: Say) -> bool:
         say("  no run of this experiment: the parameters that come with the package are used")
     folder.begin()
     try:
-        module.run(context)
+        said = module.run(context)
     except BaseException:
         folder.abandon()
         raise
     seconds = time.perf_counter() - started
     folder.finish(key, context.outputs, seconds)
-    say(f"{stage.name} {name}: done in {seconds:.0f} s, {folder.path}")
+    if said:
+        say(f"{stage.name} {name}: {said}")
+    say(f"{stage.name} {name}: done in {duration(seconds)}, {folder.path / SHOWN.get(stage.name, '')}")
     return True
 
 
@@ -123,7 +128,8 @@ def _all_fresh(context: Context) -> bool:
 
 def _say_fresh(context: Context, say: Say) -> None:
     name = context.stage.name
-    say(f"{name} {context.experiment.name}: up to date in {context.folder(name).path} (--force runs it again)")
+    where = context.folder(name).path / SHOWN.get(name, "")
+    say(f"{name} {context.experiment.name}: up to date in {where} (--force runs it again)")
 
 
 def _check_needs(context: Context) -> None:

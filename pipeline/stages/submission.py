@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import numpy as np
+from cotrain.hardware import terminal
+from cotrain.hardware.terminal import plural
 from cotrain.pipeline import __version__
 from cotrain.pipeline.evaluation.models import placed_network
 from cotrain.pipeline.networks import rebuild
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from cotrain.pipeline.stages.context import Context
 
 
-def run(context: Context) -> None:
+def run(context: Context) -> str:
     """Write ``submission/<experiment>-<digest>.tar.gz`` beside the run folders, and submission.json.
 
     Raises
@@ -66,6 +69,9 @@ def run(context: Context) -> None:
             "parameters": context.parameters.source,
         },
     )
-    print(f"  {written.path}: {written.n_bytes / 1e6:.2f} MB, {written.n_samples} samples, "
-          f"{written.report.cores} cores on {written.report.chips} chips")  # fmt: skip
-    print(f"  check it:  cotrain verify {written.path}")
+    terminal.say(f"  check it: cotrain verify {shlex.quote(str(written.path))}")
+    report = written.report
+    return (
+        f"{written.path}, {written.n_bytes / 1e6:.2f} MB: {plural(written.n_samples, 'sample')}, "
+        f"{plural(report.cores, 'core')} on {plural(report.chips, 'chip')}"
+    )

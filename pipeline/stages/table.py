@@ -1,4 +1,7 @@
-"""The stages, in order. Each is one module here with ``run(context)``; none imports another."""
+"""The stages, in order. Each is one module here; none imports another.
+
+Its ``run(context)`` returns a sentence: what came out.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ _MODEL = ("data", "network", "neurons")
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("train", "train the ANN in NengoDL", (), (*_MODEL, "train"), schema=2),
-        Stage("finetune", "fine-tune it as a hybrid: spikes forward, rate gradients backward", ("train",),
+        Stage("train", "train the ANN", (), (*_MODEL, "train"), schema=2),
+        Stage("finetune", "fine-tune it: spikes forward, rate gradients backward", ("train",),
               (*_MODEL, "finetune"), schema=2),
-        Stage("quantize", "place the spiking networks on cores and turn them into integers", ("train", "finetune"),
+        Stage("quantize", "place it on cores, turn it into integers, check limits", ("train", "finetune"),
               (*_MODEL, "finetune", "quantize"), automatic=True, pretrained=True),
         Stage("deploy", "compare NengoDL and emulated Loihi on the test split",
               ("train", "finetune", "quantize"), (*_MODEL, "finetune", "quantize", "deploy"), pretrained=True),

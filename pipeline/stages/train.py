@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from cotrain.pipeline.stages.context import Context
 
 
-def run(context: Context) -> None:
+def run(context: Context) -> str:
     """Write params.npz and history.json."""
     key = artifacts.json_digest(context.key())
     trained = training.train(context.experiment, context.dataset, context.out, key)
     context.write_npz(artifacts.PARAMS, trained.params)
     context.write_json(artifacts.HISTORY, trained.history)
+    return training.summary(trained.history)

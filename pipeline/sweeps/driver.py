@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cotrain.hardware import files
+from cotrain.hardware import files, terminal
 from cotrain.hardware.errors import CotrainError, InputError, OutputError, UnsupportedError
 from cotrain.hardware.progress import duration
 from cotrain.pipeline import datasets
@@ -26,7 +26,7 @@ PAGE_EVERY_S = 5.0  # while trials come in
 
 
 def run(
-    plan: Plan, runs: Path, data: Path, pool: Pool, force: bool = False, say: Callable[[str], None] = print
+    plan: Plan, runs: Path, data: Path, pool: Pool, force: bool = False, say: Callable[[str], None] = terminal.say
 ) -> dict[str, Any]:
     """Run what is left of a sweep and write its table, its page and Optuna's journal.
 
@@ -123,7 +123,7 @@ class _Sweep:
         """The chosen points on the test split."""
         if not front:
             return {}
-        self.say(f"  scoring the {len(front)} points of the front on the test split")
+        self.say(f"  scoring the {terminal.plural(len(front), 'point')} of the front on the test split")
         tasks = [_task(self.plan, n, self.table[n], [], self.folder, self.data) for n in front]
         found = {}
         for i, rows in self.pool.map(score_point, tasks):

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
 from cotrain.pipeline.sweeps.versions import differing, versions
 
@@ -47,7 +48,7 @@ class Pool:
 class DaskPool(Pool):
     """The same on Dask's workers, which stay warm."""
 
-    def __init__(self, client: Any, address: str, threads: int, say: Callable[[str], None] = print):
+    def __init__(self, client: Any, address: str, threads: int, say: Callable[[str], None] = terminal.say):
         self.client, self.address, self.threads, self.say = client, address, threads, say
         self.n_workers = max(len(client.nthreads()), 1)
 
@@ -153,7 +154,7 @@ def pool(
     threads: int = 1,
     slurm: dict[str, Any] | None = None,
     logs: Path | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> Iterator[Pool]:
     """The workers that are asked for.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from cotrain.hardware import terminal
 from cotrain.pipeline.compat import make_deterministic
 from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.experiment import MODEL_RATE_HZ, MODEL_SYNAPSE_S, Experiment, PhaseSettings
@@ -15,15 +16,15 @@ from cotrain.pipeline.networks import Params, activity
 from cotrain.pipeline.networks.foreign import OWN_MODEL, model_for
 from cotrain.pipeline.tasks import network_for, task_of
 from cotrain.pipeline.training.backend import Job, make_backend
-from cotrain.pipeline.training.loop import Schedule, TrainingResult, fit
+from cotrain.pipeline.training.loop import Schedule, TrainingResult, fit, summary
 
 FAITHFUL = 0.97  # correlation of outputs with the model's from which on its decisions are mostly kept (measured, MNIST)
 
-__all__ = ["TrainingResult", "finetune", "job_for", "train"]
+__all__ = ["TrainingResult", "finetune", "job_for", "summary", "train"]
 
 
 def train(
-    experiment: Experiment, dataset: Dataset, folder: Path, key: str, say: Callable[[str], None] = print
+    experiment: Experiment, dataset: Dataset, folder: Path, key: str, say: Callable[[str], None] = terminal.say
 ) -> TrainingResult:
     """Train the ANN from initial parameters, or from those of a model that was made elsewhere.
 
@@ -82,7 +83,7 @@ def finetune(
     params: Params,
     folder: Path,
     key: str,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> TrainingResult:
     """Go on from the ANN's parameters as a hybrid: spikes forward, rate gradients backward.
 
@@ -125,8 +126,23 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
 def _run(experiment, job, params, dataset, folder, key, say) -> TrainingResult:
     make_deterministic(experiment.seed)
     schedule = Schedule(job.settings, experiment.data, experiment.seed)
+    say(f"  {_plan(schedule, dataset)}")
     backend = make_backend(job.settings.backend, job, params)
     try:
         return fit(backend, job, schedule, dataset, folder, key, say)
     finally:
         backend.close()
+
+
+def _plan(schedule: Schedule, dataset: Dataset) -> str:
+    """What is going to train, and how long, in a line."""
+    settings = schedule.settings
+    if not settings.epochs:
+        return "no epochs: the weights stay as they are"
+    by = {"nengo-dl": "NengoDL", "tensorflow": "TensorFlow"}[settings.backend]
+    batches = schedule.n_batches(int((dataset.split == "train").sum()))
+    most = "at most " if settings.patience else ""
+    return (
+        f"{by} (backend {settings.backend}): {most}{terminal.plural(settings.epochs, 'epoch')} of "
+        f"{terminal.plural(batches, 'batch', 'batches')} of {settings.batch_size}"
+    )

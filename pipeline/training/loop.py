@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cotrain.hardware import terminal
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.progress import Progress, duration
 from cotrain.pipeline.datasets.base import Dataset
@@ -81,7 +82,7 @@ def fit(
     dataset: Dataset,
     folder: Path,
     key: str,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = terminal.say,
 ) -> TrainingResult:
     """Train until the schedule ends or the validation metric has not improved for `patience` epochs.
 
@@ -216,13 +217,27 @@ def _entry(
 
 def _line(history: dict[str, Any], schedule: Schedule, seconds: list[float]) -> str:
     """The last epoch in one line."""
-    entry, best = history["epochs"][-1], history["best_epoch"]
-    left = duration(float(np.mean(seconds)) * (schedule.settings.epochs - entry["epoch"]))
+    entry, epochs = history["epochs"][-1], schedule.settings.epochs
+    left = float(np.mean(seconds)) * (epochs - entry["epoch"])
+    best = "best" if history["best_epoch"] == entry["epoch"] else ""
     return (
-        f"  epoch {entry['epoch']}/{schedule.settings.epochs}: loss {entry['loss']:.4f}, "
-        f"validation {history['metric']} {entry['metric']:.4f} "
-        f"(best {history['epochs'][best]['metric']:.4f}, epoch {best}), "
-        f"{entry['mean_rate_hz']:.0f} Hz, {seconds[-1]:.1f} s, at most {left} left"
+        f"  epoch {entry['epoch']:>{len(str(epochs))}}/{epochs}  loss {entry['loss']:<6.4g}  "
+        f"{history['metric']} {entry['metric']:.4f}  {best:<4}  {entry['mean_rate_hz']:>3.0f} Hz  "
+        f"{f'{duration(left)} left' if left else duration(sum(seconds))}"
+    )
+
+
+def summary(history: dict[str, Any]) -> str:
+    """What a training came to, in a sentence."""
+    epochs, best = history["epochs"], history["best_epoch"]
+    said = f"validation {history['metric']} {epochs[best]['metric']:.4f}"
+    if len(epochs) == 1:
+        return f"{said}, without a training"
+    if not best:
+        return f"{said}, as before training: no epoch was better"
+    return (
+        f"{said} in epoch {best} of {len(epochs) - 1}, at {epochs[best]['mean_rate_hz']:.0f} Hz; "
+        f"{epochs[0]['metric']:.4f} before"
     )
 
 

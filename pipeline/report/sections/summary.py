@@ -67,6 +67,12 @@ def blocks(document: dict[str, Any], inputs: Inputs | None = None) -> list[Block
     ]
 
 
+def answers(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Question and answer of each card, for a terminal."""
+    cards = (_beats, _fits, _lost, _cost, _next)
+    return [(card.question, card.answer) for card in (make(document) for make in cards)]
+
+
 def _beats(document: dict[str, Any]) -> Fact:
     found, name = document["decision"]["beats_constant"], metric_name(document["metrics"]["metric"])
     question = "Better than a constant?"
