@@ -28,13 +28,13 @@ _WORD = re.compile(r"(?:'[^']*'|\\.|[^\s'])+")  # of a command that shlex has jo
 def say(text: str) -> None:
     """Print lines of at most 79 characters; nothing where `quiet` holds.
 
-    A command at the end of a line that is too long stands alone, broken where a shell takes it up again.
+    A command at the end of a line is broken where a shell takes it up again, but stays whole for programs that read.
     """
     if QUIET.get():
         return
     painted = in_colour(sys.stdout)
     for line in text.split("\n"):
-        for part in fitted(line):
+        for part in fitted(line, commands=on_terminal(sys.stdout)):
             print(paint(part) if painted else part, flush=True)
 
 
@@ -62,8 +62,13 @@ def complain(text: str) -> None:
 
 def in_colour(stream: Any) -> bool:
     """Whether a stream is a terminal that is to have colours (https://no-color.org)."""
+    return on_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def on_terminal(stream: Any) -> bool:
+    """Whether somebody looks."""
     try:
-        return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return bool(stream.isatty())
     except (AttributeError, ValueError):  # closed, or not there at all
         return False
 
@@ -78,12 +83,17 @@ def paint(line: str) -> str:
     return line
 
 
-def fitted(line: str, width: int = WIDTH) -> List[str]:
-    """A line as lines of at most `width` characters; words, paths among them, stay whole."""
+def fitted(line: str, width: int = WIDTH, commands: bool = True) -> List[str]:
+    """A line as lines of at most `width` characters; words, paths among them, stay whole.
+
+    One that ends in a command stays whole where `commands` is false.
+    """
     if len(line) <= width:
         return [line]
     found = _COMMAND.match(line)
-    return _with_command(found["before"], found["command"], width) if found else _wrapped(line, width)
+    if not found:
+        return _wrapped(line, width)
+    return _with_command(found["before"], found["command"], width) if commands else [line]
 
 
 def _wrapped(line: str, width: int) -> List[str]:

@@ -55,6 +55,7 @@ def test_long_lines_are_broken_between_words_and_commands_as_a_shell_takes_them_
     lines = terminal.fitted(words)
     assert len(lines) > 2 and max(map(len, lines)) <= 79 and all(line.startswith("  ") for line in lines)
     assert " ".join(lines).split() == words.split()
+    assert terminal.fitted(LONG, commands=False) == [LONG]  # for programs that read
     command = terminal.fitted(LONG)
     assert max(map(len, command)) <= 79 and len(command) > 1
     assert all(line.endswith(" \\") for line in command[:-1])

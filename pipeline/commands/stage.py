@@ -45,5 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verb in NEXT and "MAKELEVEL" not in os.environ:  # make has verbs of its own
         first, *others = arguments.experiment
         command = options.asked(arguments, first).command(NEXT[arguments.verb], *others)
-        terminal.say(f"next: {command}")
+        for line in terminal.fitted(f"next: {command}"):
+            terminal.say(line)
     return 0

@@ -29,5 +29,6 @@ def run(context: Context) -> str:
     for question, answer in report.answers(document):
         terminal.say(f"  {question:<33} {answer}")
     for one in document["decision"]["next"][:1]:
-        terminal.say(f"  {one['what']}" + (f" {one['command']}" if one["command"] else ""))
+        for line in terminal.fitted(f"  {one['what']}" + (f" {one['command']}" if one["command"] else "")):
+            terminal.say(line)
     return document["verdict"][0].replace("**", "")
