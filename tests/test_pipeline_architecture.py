@@ -79,7 +79,7 @@ def test_one_door_to_tensorflow():
 
 # Passes of hardware: each may import those before it
 PASSES = (
-    "errors", "files", "progress", "chip", "builder", "placement", "compiler", "emulator", "host", "preflight", "cost",
+    "errors", "files", "progress", "terminal", "chip", "builder", "placement", "compiler", "emulator", "host", "preflight", "cost",
     "simulator", "bundle",
 )  # fmt: skip
 
