@@ -88,7 +88,7 @@ def fitted(line: str, width: int = WIDTH, commands: bool = True) -> List[str]:
 
     One that ends in a command stays whole where `commands` is false.
     """
-    if len(line) <= width:
+    if len(line) <= width or line.endswith("\\") or line.lstrip().startswith("--"):  # part of a broken command
         return [line]
     found = _COMMAND.match(line)
     if not found:

@@ -79,8 +79,8 @@ def test_one_door_to_tensorflow():
 
 # Passes of hardware: each may import those before it
 PASSES = (
-    "errors", "files", "progress", "terminal", "chip", "builder", "placement", "compiler", "emulator", "host", "preflight", "cost",
-    "simulator", "bundle",
+    "errors", "files", "progress", "terminal", "chip", "builder", "placement", "compiler", "emulator", "host",
+    "preflight", "cost", "simulator", "bundle",
 )  # fmt: skip
 
 
