@@ -110,8 +110,11 @@ def test_readout_convolution_with_and_without_rounding(amplitude, monkeypatch):
     """1000 Hz · 0.005 = 5 makes every sum exact; 1000 · (1/3) does not, and nengo's own product is used."""
     net = vision(readout="convolution", amplitude=amplitude)
     used = []
-    original = exact.ExactConvolution.add
-    monkeypatch.setattr(exact.ExactConvolution, "add", lambda *a: used.append(original(*a)) or used[-1])
+    for name in ("add", "add_listed"):
+        original = getattr(exact.ExactConvolution, name)
+        monkeypatch.setattr(
+            exact.ExactConvolution, name, lambda *a, original=original: used.append(original(*a)) or used[-1]
+        )
     found = assert_predicts_fresh(net, net.image, images(2), 20)
     assert found[net.probe].any()
     assert any(used) if amplitude == 0.005 else not all(used)

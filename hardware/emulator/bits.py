@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from cotrain.hardware.emulator.compiled import njit
-from cotrain.hardware.emulator.vectors import lowest_bit
+from cotrain.hardware.emulator.vectors import lowest_bit, n_bits
 
 
 @njit(boundscheck=False)
@@ -35,3 +35,27 @@ def unpacked(words: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndarra
     out = np.zeros((len(words), n_columns), dtype=np.uint8)
     scatter(words, column, np.uint8(1), out)
     return out.view(bool)
+
+
+@njit(boundscheck=False)
+def listed(words, column):
+    """(start, lines) of spikes: ``lines[start[t] : start[t + 1]]`` are those of step t; parameters as of `scatter`."""
+    n_steps = words.shape[0]
+    start = np.zeros(n_steps + 1, dtype=np.int64)
+    total = 0
+    for t in range(n_steps):
+        for w in range(words.shape[1]):
+            total += n_bits(words[t, w])
+    lines = np.empty(total, dtype=np.int32)
+    k = 0
+    for t in range(n_steps):
+        for w in range(words.shape[1]):
+            word = words[t, w]
+            while word != np.uint64(0):
+                at = column[64 * w + lowest_bit(word)]
+                word &= word - np.uint64(1)
+                if at >= 0:
+                    lines[k] = at
+                    k += 1
+        start[t + 1] = k
+    return start, lines[:k]

@@ -68,15 +68,38 @@ class ExactConvolution:
         if not spikes.size:
             return True
         c = x[spikes[0]]
-        if c not in self.known:
-            kernel = self.weights
-            self.known[c] = sums_are_exact(kernel.reshape(-1, kernel.shape[-1]), c)
-        if not self.known[c] or not same:
+        if not self._is_exact(c) or not same:
             return False
         total = np.zeros(y.size)
         _scatter(spikes, c, self.weights, self.rows, self.columns, self.shape, total)
         y += total
         return True
+
+    def add_listed(self, listed: Any, y: np.ndarray) -> bool:
+        """`add` for all samples of `schedule.ListedSpikes`, in the step where they are; y (n_samples, size)."""
+        if not self.supported or not self._is_exact(listed.value):
+            return False
+        _scatter_listed(
+            listed.start, listed.lines, listed.t, listed.value, self.weights, self.rows, self.columns, self.shape, y
+        )
+        return True
+
+    def _is_exact(self, c: float) -> bool:
+        if c not in self.known:
+            kernel = self.weights
+            self.known[c] = sums_are_exact(kernel.reshape(-1, kernel.shape[-1]), c)
+        return self.known[c]
+
+
+@njit()
+def _scatter_listed(start, lines, t, c, kernel, rows, columns, shape, y):
+    for b in range(y.shape[0]):
+        spikes = lines[start[b, t] : start[b, t + 1]]
+        if spikes.size:
+            total = np.zeros(y.shape[1])
+            _scatter(spikes, c, kernel, rows, columns, shape, total)
+            for i in range(total.size):
+                y[b, i] += total[i]
 
 
 @njit()

@@ -16,14 +16,14 @@ first step only.
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import nengo
 import numpy as np
 from cotrain.hardware.errors import CotrainError, InputError
 from cotrain.hardware.host.exact import ExactConvolution
 from cotrain.hardware.host.neurons import count_spikes, neuron_step
-from cotrain.hardware.host.schedule import Schedule, Spikes
+from cotrain.hardware.host.schedule import ListedSpikes, Schedule, Spikes
 from nengo.builder.neurons import SimNeurons
 from nengo.builder.operator import Copy, DotInc, ElementwiseInc, Reset, SimPyFunc, SparseDotInc, TimeUpdate
 from nengo.builder.probe import SimProbe
@@ -123,6 +123,9 @@ class HostPlan:
         self.once = [op for op in self.order if self._is_constant(op)]
         self.remembering = [op for op in self.order if remembers(op)]
         self.schedule = Schedule(self, _PURE)
+        self.alias: Dict[object, object] = {}  # base signals that are copies, and what of
+        self.elided: set = set()  # the operators that copy them
+        self._find_copies()
         self.exact = {
             op: ExactConvolution(op, sim.signals[op.W]) for op in self.order if isinstance(op, GeneralConvInc)
         }
@@ -151,6 +154,31 @@ class HostPlan:
                         changed = True
         return constant
 
+    def _find_copies(self):
+        """Signals that hold nothing but another one, from the moment they are written: one array serves both."""
+        at = {op: k for k, op in enumerate(self.order)}
+        writers: Dict[object, list] = {}
+        readers: Dict[object, list] = {}
+        for op in self.order:
+            for s in op.sets + op.incs + op.updates:
+                writers.setdefault(s.base, []).append(op)
+            for s in op.reads:
+                readers.setdefault(s.base, []).append(op)
+        for op in self.order:
+            if not isinstance(op, Copy) or op.src_slice is not None or op.dst_slice is not None:
+                continue
+            src, dst = op.src, op.dst
+            kinds = [(s.shape, s.dtype, s is s.base, self.shared(s.base)) for s in (src, dst)]
+            if kinds[0] != kinds[1] or kinds[0][2:] != (True, False) or dst in self.fed:
+                continue
+            resets = [w for w in writers[dst] if w is not op]
+            zero = all(isinstance(w, Reset) and w.dst is dst and w.value == 0 and at[w] < at[op] for w in resets)
+            if not zero or len(resets) != int(op.inc) or writers[dst].count(op) != 1:
+                continue
+            if all(at[w] < at[op] for w in writers.get(src, [])) and all(at[r] > at[op] for r in readers.get(dst, [])):
+                self.alias[dst] = self.alias.get(src, src)
+                self.elided.update([op, *resets])
+
     @property
     def idle(self) -> bool:
         """Whether nothing is left to be run after the first step."""
@@ -158,7 +186,7 @@ class HostPlan:
 
     def row_bytes(self) -> int:
         """Memory of one sample."""
-        bases = {s.base for op in self.sim.step_order for s in op.all_signals}
+        bases = {s.base for op in self.sim.step_order for s in op.all_signals} - set(self.alias)
         return sum(base.nbytes for base in bases if not self.shared(base))
 
     def shared(self, base: Any) -> bool:
@@ -197,6 +225,7 @@ class HostBatch:
     def __init__(self, plan: HostPlan, n: int, seed: Any = 0, remembered: Any = None, n_steps: Optional[int] = None):
         self.plan, self.n, self.t, self.n_steps = plan, n, 0, n_steps
         self.direct: Dict[object, Spikes] = {}
+        self._listed: Dict[object, ListedSpikes] = {}
         self.sent: Dict[object, np.ndarray] = {}
         self.spikes = {label: np.zeros(n, dtype=np.int64) for label in plan.neurons.values()}
         self.counts = {label: np.zeros(sig.shape, dtype=np.int64) for sig, label in plan.neurons.items()}
@@ -208,6 +237,8 @@ class HostBatch:
         once = set(plan.once)
         schedule = plan.schedule
         for op in plan.order:
+            if op in plan.elided:
+                continue
             needed = op in schedule.needed
             if n_steps is not None and op in schedule.neurons:
                 step = self._scheduled(op, needed)
@@ -226,16 +257,27 @@ class HostBatch:
         base = sig.base
         if self.plan.shared(base):
             return self.plan.sim.signals[sig]
+        base = self.plan.alias.get(base, base)
         if base not in self._bases:
             start = np.asarray(base.initial_value)
             array = np.empty((self.n,) + start.shape, dtype=start.dtype)
             array[...] = start
             self._bases[base] = array
         array = self._bases[base]
-        if sig is base:
+        if sig is sig.base:
             return array
         strides = (array.strides[0],) + sig.strides
         return np.ndarray((self.n,) + sig.shape, array.dtype, array, sig.offset, strides)
+
+    def receive(self, sig: Any, lists: List[Any], value: float) -> ListedSpikes:
+        """Let a signal be spikes of one value that are known in advance; see `ListedSpikes`."""
+        listed = ListedSpikes(self.view(sig), lists, value)
+        self._listed[self.plan.alias.get(sig, sig)] = listed
+        return listed
+
+    def listed(self, sig: Any) -> Optional[ListedSpikes]:
+        """What a whole signal was given by `receive`, if it was."""
+        return self._listed.get(self.plan.alias.get(sig, sig))
 
     def feed(self, sig: Any, values: np.ndarray) -> None:
         self.view(sig)[...] = values
@@ -275,10 +317,10 @@ class HostBatch:
         def run():
             nonlocal spikes
             if spikes is None:
-                spikes = Spikes(op, self, self.n_steps)
+                unknown = np.zeros(self.n, dtype=np.int64), np.zeros(op.output.size, dtype=np.int64)
+                total, counts = unknown if label is None else (self.spikes[label], self.counts[label])
+                spikes = Spikes(op, self, self.n_steps, total, counts)
                 self.direct.update({key: spikes for key, source in plan.schedule.direct.items() if source is op})
-                if label is not None:
-                    spikes.count(self.spikes[label], self.counts[label])
             if needed:
                 spikes.play(self.t - 1)
 
@@ -405,8 +447,12 @@ def _convolution(batch, op):
         for signals in (batch._row_signals(b, op) for b in range(batch.n))
     ]
     exact = batch.plan.exact[op]
+    whole = batch.view(op.Y)
 
     def run():
+        listed = batch.listed(op.X)
+        if listed is not None and exact.add_listed(listed, whole):
+            return
         for x, y, step in rows:
             if not exact.add(x, y):
                 step()

@@ -140,104 +140,119 @@ class Spikes:
     batch : HostBatch
         Of which the first step has come to this operator.
     n_steps : int
+    total, counts : (n_samples,) int64, (size,) int64
+        Added to: spikes of each sample, and of each neuron.
 
     Attributes
     ----------
-    bits : (n_samples, n_steps, n_words) uint64
+    lists : list of (start, lines)
+        Of each sample: ``lines[start[t] : start[t + 1]]`` spike in step t (from 0).
     """
 
-    def __init__(self, op: Any, batch: Any, n_steps: int):
+    def __init__(self, op: Any, batch: Any, n_steps: int, total: np.ndarray, counts: np.ndarray):
         self.height = op.neurons.amplitude / batch.plan.dt
         self.output = batch.view(op.output)
         n, size = self.output.shape
-        self.bits = np.zeros((n, n_steps, -(-size // _WORD)), dtype=np.uint64)
-        current = np.ascontiguousarray(np.broadcast_to(batch.view(op.J), (n, size)), dtype=np.float64)
+        current = np.broadcast_to(batch.view(op.J), (n, size))
+        voltage = batch.view(op.state["voltage"])
         loihi = type(op.neurons) is door.LoihiSpikingRectifiedLinear
-        _spike_bits(loihi, batch.plan.dt, current, batch.view(op.state["voltage"]), self.bits)
+        self.lists: List[Any] = []
+        bits = np.empty((-(-size // _WORD), n_steps), dtype=np.uint64)
+        for b in range(n):
+            _spike_bits(loihi, batch.plan.dt, np.ascontiguousarray(current[b]), voltage[b], bits)
+            self.lists.append(_lists(bits, counts))
+            total[b] += self.lists[-1][0][-1]
 
     def play(self, t: int) -> None:
         """Write the output of step t (from 0)."""
-        _play(self.bits, t, self.height, self.output)
+        for row, (start, lines) in zip(self.output, self.lists):
+            if t > 0:
+                row[lines[start[t - 1] : start[t]]] = 0.0
+            row[lines[start[t] : start[t + 1]]] = self.height
 
-    def count(self, total: np.ndarray, counts: np.ndarray) -> None:
-        """Add the spikes of all steps to those of each sample (n,) and of each neuron (size,)."""
-        _count(self.bits, total, counts)
 
-    def lines(self, b: int) -> Any:
-        """(start, lines) of a sample: ``lines[start[t] : start[t + 1]]`` spike in step t."""
-        return _lines(self.bits[b])
+class ListedSpikes:
+    """A signal of a batch that is zero but for spikes of one value, all known in advance.
+
+    Parameters
+    ----------
+    signal : (n_samples, size) array
+        It will hold each step's spikes, for whoever reads it.
+    lists : list of (start, lines)
+        As of `Spikes`.
+    value : float
+        Of a spike.
+    """
+
+    def __init__(self, signal: np.ndarray, lists: List[Any], value: float):
+        self.signal, self.value, self.t = signal, value, -1
+        signal[...] = 0.0
+        first = np.cumsum([0] + [len(lines) for _, lines in lists])
+        self.start = np.stack([start + at for (start, _), at in zip(lists, first)])
+        self.lines = np.concatenate([lines for _, lines in lists])
+
+    def write(self, t: int) -> None:
+        """Go on to step t."""
+        if t != self.t:
+            _move(self.start, self.lines, self.t, t, self.value, self.signal)
+            self.t = t
+
+
+@njit()
+def _move(start, lines, before, now, value, signal):
+    for b in range(signal.shape[0]):
+        if before >= 0:
+            for k in range(start[b, before], start[b, before + 1]):
+                signal[b, lines[k]] = 0.0
+        for k in range(start[b, now], start[b, now + 1]):
+            signal[b, lines[k]] = value
 
 
 @njit()
 def _spike_bits(loihi, dt, current, voltage, bits):
-    n, size = current.shape
-    n_steps, n_words = bits.shape[1:]
+    """Write the spikes of one sample, (n_words, n_steps)."""
+    size = current.size
+    n_words, n_steps = bits.shape
     flat = bits.reshape(-1)
     x, v = np.empty(_WORD), np.empty(_WORD)
-    for b in range(n):
-        for w in range(n_words):
-            silent = True
-            for k in range(_WORD):
-                i = _WORD * w + k
-                inside = i < size
-                v[k] = voltage[b, i] if inside else 0.0
-                if loihi:
-                    x[k] = current[b, i] * dt if inside else 0.0
-                    silent = silent and not (x[k] > 0) and not (v[k] > 1)
-                else:
-                    x[k] = max(current[b, i], 0.0) * dt if inside else 0.0
-                    silent = silent and x[k] == 0 and v[k] >= 0 and v[k] < 1
-            if silent:
-                continue
-            at = b * n_steps * n_words + w
+    for w in range(n_words):
+        silent = True
+        for k in range(_WORD):
+            i = _WORD * w + k
+            inside = i < size
+            v[k] = voltage[i] if inside else 0.0
             if loihi:
-                reset_spikes(x, v, flat, at, n_words, n_steps)
+                x[k] = current[i] * dt if inside else 0.0
+                silent = silent and not (x[k] > 0) and not (v[k] > 1)
             else:
-                whole_spikes(x, v, flat, at, n_words, n_steps)
+                x[k] = max(current[i], 0.0) * dt if inside else 0.0
+                silent = silent and x[k] == 0 and v[k] >= 0 and v[k] < 1
+        if silent:
+            bits[w] = 0
+        elif loihi:
+            reset_spikes(x, v, flat, w * n_steps, 1, n_steps)
+        else:
+            whole_spikes(x, v, flat, w * n_steps, 1, n_steps)
 
 
 @njit()
-def _play(bits, t, height, output):
-    for b in range(bits.shape[0]):
-        for w in range(bits.shape[2]):
-            word = bits[b, t - 1, w] if t > 0 else np.uint64(0)
-            while word != np.uint64(0):
-                output[b, _WORD * w + lowest_bit(word)] = 0.0
-                word &= word - np.uint64(1)
-            word = bits[b, t, w]
-            while word != np.uint64(0):
-                output[b, _WORD * w + lowest_bit(word)] = height
-                word &= word - np.uint64(1)
-
-
-@njit()
-def _count(bits, total, counts):
-    for b in range(bits.shape[0]):
-        for t in range(bits.shape[1]):
-            for w in range(bits.shape[2]):
-                word = bits[b, t, w]
-                total[b] += n_bits(word)
-                while word != np.uint64(0):
-                    counts[_WORD * w + lowest_bit(word)] += 1
-                    word &= word - np.uint64(1)
-
-
-@njit()
-def _lines(bits):
-    n_steps, n_words = bits.shape
+def _lists(bits, counts):
+    """(start, lines) of one sample's bits; counts are added to."""
+    n_words, n_steps = bits.shape
     start = np.zeros(n_steps + 1, dtype=np.int64)
-    for t in range(n_steps):
-        n = 0
-        for w in range(n_words):
-            n += n_bits(bits[t, w])
-        start[t + 1] = start[t] + n
-    lines = np.empty(start[n_steps], dtype=np.int32)
-    at = 0
-    for t in range(n_steps):
-        for w in range(n_words):
-            word = bits[t, w]
+    for w in range(n_words):
+        for t in range(n_steps):
+            start[t + 1] += n_bits(bits[w, t])
+    start = np.cumsum(start)
+    lines, at = np.empty(start[n_steps], dtype=np.int32), start.copy()
+    for w in range(n_words):
+        for t in range(n_steps):
+            word, k = bits[w, t], at[t]
             while word != np.uint64(0):
-                lines[at] = _WORD * w + lowest_bit(word)
+                line = _WORD * w + lowest_bit(word)
                 word &= word - np.uint64(1)
-                at += 1
+                lines[k] = line
+                counts[line] += 1
+                k += 1
+            at[t] = k
     return start, lines

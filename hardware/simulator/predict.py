@@ -12,8 +12,9 @@ from threading import Lock, local
 from typing import Dict
 
 import numpy as np
+from cotrain.hardware.emulator.bits import listed
 from cotrain.hardware.emulator.emulator import Emulator, default_threads
-from cotrain.hardware.emulator.readout import decode
+from cotrain.hardware.emulator.readout import SpikeReader, decode
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.host.copies import Copies
 from cotrain.hardware.host.neurons import scale_into, spike_lines
@@ -174,7 +175,7 @@ class BatchRunner:
 
         def arriving(b):
             sent = [
-                batch.direct[k].lines(b) if k in batch.direct else _in_a_row(lists, n_steps)
+                batch.direct[k].lists[b] if k in batch.direct else _in_a_row(lists, n_steps)
                 for k, lists in enumerate(events[b])
             ]
             start, lines = _one_later(sent, n_steps)
@@ -200,19 +201,33 @@ class BatchRunner:
         if self.host is None:
             return
         batch = HostBatch(self.host, n, [self.seed, 1], kept, n_steps)
-        received = [
-            (batch.view(batch.plan.model.sig[node]["out"]), [_Received(self, index, r) for r in recordings])
-            for index, node in self.links.receivers
-        ]
+        received, spikes = [], []
+        for index, node in self.links.receivers:
+            sig = batch.plan.model.sig[node]["out"]
+            value, lists = self._listed(index, recordings)
+            if lists is not None and sig is sig.base and len(sig.shape) == 1:
+                spikes.append(batch.receive(sig, lists, value))
+            else:
+                received.append((batch.view(sig), [_Received(self, index, r) for r in recordings]))
         for t in range(n_steps):
             self._feed(batch, values, t)
+            # nengo-loihi queues the value of step t for step t + 1; the first one is there at once
+            for one in spikes:
+                one.write(max(t - 1, 0))
             for view, samples in received:
                 for b in range(n):
-                    # nengo-loihi queues the value of step t for step t + 1; the first one is there at once
                     samples[b].write(max(t - 1, 0), view[b])
             batch.step()
             self._keep(batch, t, first_kept, out)
         out.add_host(batch)
+
+    def _listed(self, index, recordings):
+        """(value of a spike, list of (start, lines) of each sample) of a receiver of spikes, (None, None) of others."""
+        reader, weight = self.elements[index] or (None, None)
+        weight = 1.0 if weight is None else float(weight)
+        if not isinstance(reader, SpikeReader) or not weight > 0:
+            return None, None
+        return weight, [listed(r.words[:, reader.words], reader.column) for r in recordings]
 
     def _together(self, values, n, n_steps, noise, first_kept, out, kept):
         """Host and chip step by step: the host needs the chip's values before it can go on."""
