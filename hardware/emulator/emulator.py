@@ -20,7 +20,7 @@ from cotrain.hardware.emulator.vectors import MAX_LANES
 from cotrain.hardware.errors import InputError
 
 MAX_CHUNK = 32  # steps that a layer runs in a row; more would not fit the spike lists into the cache
-BLOCK_BYTES = 768 << 10  # synaptic input of a layer for the steps that it runs in a row: most of a second-level cache
+BLOCK_BYTES = 384 << 10  # synaptic input of a layer for the steps that it runs in a row: some of a second-level cache
 EVENT_BYTES = 64 << 20  # bound on the spike lists of one thread
 
 

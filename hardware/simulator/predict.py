@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from threading import Lock, local
-from typing import Dict
+from typing import Any, Dict
 
 import numpy as np
 from cotrain.hardware.emulator.bits import listed
@@ -108,9 +108,9 @@ class BatchRunner:
 
     # --- one batch
 
-    def run_batch(self, values, n, n_steps, first_kept):
-        """Run `n` samples; `values` is {node: (n, 1 or n_steps, size)}."""
-        out = _BatchResult(self.emulator, n, self.labels)
+    def run_batch(self, values, n, n_steps, first_kept, host_probes):
+        """Run `n` samples; `values` is {node: (n, 1 or n_steps, size)}, `host_probes` what probes there write to."""
+        out = _BatchResult(self.emulator, n, self.labels, host_probes)
         noise = self.emulator.noise(np.random.RandomState(self.seed), n_steps)
         kept = [dict(zip(self._remembering, self._copies.fresh())) for _ in range(n)]
         if self.links.scheduled:
@@ -261,7 +261,21 @@ class BatchRunner:
             for probe in batch.plan.model.probes:
                 value = batch.probed(probe)
                 if value is not None:
-                    out.host_probes.setdefault(probe, []).append(value.copy())
+                    kept = out.n_kept[probe] = out.n_kept.get(probe, -1) + 1
+                    out.host_probes[probe][:, kept] = value
+
+    def _host_probes(self, n_samples, n_steps, first_kept):
+        """Arrays for what is probed on the host."""
+        steps = np.arange(first_kept + 1, n_steps + 1)
+        return {
+            probe: np.empty(
+                (n_samples, int(sampled(steps, probe.sample_every, plan.dt).sum()), probe.size_in),
+                dtype=plan.model.sig[probe]["in"].dtype,
+            )
+            for plan in (self.pre, self.host)
+            if plan is not None
+            for probe in plan.model.probes
+        }
 
     # --- all batches
 
@@ -275,13 +289,15 @@ class BatchRunner:
         ops = [(owner(op, plan.model), op) for plan in (self.pre, self.host) if plan for op in plan.remembering]
         self._remembering = [op for _, op in ops]
         self._copies = Copies([(name, remembered_by(op, self.random_states)) for name, op in ops])
-        result = _Result(probes, n_samples)
+        host_probes = self._host_probes(n_samples, n_steps, first_kept)
+        result = _Result(probes, n_samples, host_probes)
         stats = _StatsSum(self, n_samples)
         lock = Lock()
 
         def work(bounds):
             i, j = bounds
-            out = self.run_batch({node: x[i:j] for node, x in values.items()}, j - i, n_steps, first_kept)
+            mine = {probe: array[i:j] for probe, array in host_probes.items()}
+            out = self.run_batch({node: x[i:j] for node, x in values.items()}, j - i, n_steps, first_kept, mine)
             with lock:
                 result.put(i, j, out)
                 stats.put(i, j, out)
@@ -405,7 +421,7 @@ class _Received:
 
 
 class _BatchResult:
-    def __init__(self, emulator, n, labels):
+    def __init__(self, emulator, n, labels, host_probes):
         self.counts = emulator.new_counts()
         self.n_spikes = np.zeros((n, emulator.n_layers), dtype=np.int64)
         self.n_synops = np.zeros((n, emulator.n_layers), dtype=np.int64)
@@ -413,7 +429,9 @@ class _BatchResult:
         self.host_spikes = {label: np.zeros(n, dtype=np.int64) for label in labels}
         self.host_counts = {}
         self.input_spikes_max = 0
-        self.probes, self.host_probes = {}, {}
+        self.probes: Dict[Any, list] = {}
+        self.host_probes = host_probes
+        self.n_kept: Dict[Any, int] = {}  # steps of each of these, less one
 
     def add_chip(self, b, recording):
         self.n_spikes[b] += recording.n_spikes
@@ -429,9 +447,9 @@ class _BatchResult:
 class _Result:
     """Collects batches into one array a probe."""
 
-    def __init__(self, probes, n_samples):
+    def __init__(self, probes, n_samples, host_probes):
         self.probes, self.n_samples = probes, n_samples
-        self.arrays = {}
+        self.arrays = dict(host_probes)
 
     def outputs(self, readers, threads):
         """`Outputs`; the arrays of probes that have a `SpikeReader` are words of bits."""
@@ -441,13 +459,8 @@ class _Result:
         )
 
     def put(self, i, j, out):
-        for probe in self.probes:
-            if probe in out.probes:
-                block = np.stack(out.probes[probe])
-            elif probe in out.host_probes:
-                block = np.stack(out.host_probes[probe], axis=1)
-            else:
-                block = np.zeros((j - i, 0, probe.size_in))
+        for probe, parts in out.probes.items():
+            block = np.stack(parts)
             if probe not in self.arrays:
                 shape = (self.n_samples,) + block.shape[1:]
                 self.arrays[probe] = np.empty(shape, dtype=block.dtype)
