@@ -18,6 +18,7 @@ from cotrain.pipeline.report.html import render
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install .[test])")
 
 SCREEN = 800  # pixels of height
+PATIENCE_MS = 180_000  # a busy machine is slow, not broken
 A4_PX = (297 - 2 * 14) / 25.4 * 96  # height of a printed page between its margins, in CSS pixels
 
 
@@ -26,7 +27,7 @@ def browser():
     with sync_api.sync_playwright() as playwright:
         found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         try:
-            opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"], timeout=PATIENCE_MS)
         except sync_api.Error as error:
             pytest.skip(f"no browser starts: {str(error).splitlines()[0]}")
         yield opened
@@ -62,6 +63,7 @@ EVERY_WIDE_TABLE_SAYS_SO = """() => [...document.querySelectorAll('.table')]
 
 def opened(browser, files, name, width=1280, **options):
     page = browser.new_page(viewport={"width": width, "height": SCREEN}, **options)
+    page.set_default_timeout(PATIENCE_MS)
     page.asked = []
     page.on("request", lambda request: page.asked.append(request.url))
     page.goto((files / f"{name}.html").as_uri())
@@ -76,7 +78,7 @@ def test_nothing_is_wider_than_the_window(browser, files, name, width):
         if everything:
             page.evaluate(OPEN_ALL)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.wait_for_function(EVERY_WIDE_TABLE_SAYS_SO, timeout=20_000)  # sizes are observed, which takes a moment
+        page.wait_for_function(EVERY_WIDE_TABLE_SAYS_SO)  # sizes are observed, which takes a moment
     page.close()
 
 
@@ -123,6 +125,7 @@ def test_folding_by_keyboard(browser, files):
 def test_folding_without_scripts(browser, files):
     context = browser.new_context(java_script_enabled=False, viewport={"width": 420, "height": SCREEN})
     page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.goto((files / "demo-locnet.html").as_uri())
     curves = page.locator("figcaption", has_text="Training of the ANN")
     assert not curves.is_visible()

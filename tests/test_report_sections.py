@@ -12,8 +12,10 @@ import pytest
 import synthetic_run
 from cotrain.pipeline import report
 from cotrain.pipeline.__main__ import main
-from cotrain.pipeline.report import text
+from cotrain.pipeline.evaluation.rows import ROWS
+from cotrain.pipeline.report import charts, text
 from cotrain.pipeline.report.blocks import Text
+from cotrain.pipeline.report.html import STYLE
 from cotrain.pipeline.report.sections import SectionRow, advice, costs, layers, placement, scales, summary
 from cotrain.pipeline.runs.request import Request
 
@@ -169,6 +171,12 @@ def test_columns_have_one_unit_and_one_precision():
     assert text.column([None, 0.0], "J") == ("J", ["–", "0"])
     unit, cells = costs.spreads([{"value": 2e-3, "low": 1e-3, "high": 9e-3}, None, 4e-5], "J")
     assert (unit, cells) == ("mJ", ["2.000 (1.000 to 9.000)", "–", "0.040"])
+
+
+def test_every_row_has_a_colour_and_a_mark():
+    for row in ROWS.values():
+        assert f".{row.name} {{ --c:" in STYLE.read_text(encoding="utf-8")
+        assert charts.mark(0, 0, row.name, row.mark).startswith("<")
 
 
 def test_scales_of_a_model_made_elsewhere(inputs):

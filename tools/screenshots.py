@@ -18,21 +18,26 @@ from playwright.sync_api import sync_playwright
 
 COLOURS = 48  # of the palette: flat colours and grey pictures need few
 SCREEN = 800  # pixels of height
+PATIENCE_MS = 180_000  # a busy machine is slow, not broken
 
 
 def main(page: Path, folder: Path) -> None:
     """Write ``report-<width>-<scheme>.png`` and ``report-print-<n>.png`` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as scratch:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         for width in (1280, 420):
             for scheme in ("light", "dark"):
                 view = browser.new_page(viewport={"width": width, "height": SCREEN}, color_scheme=scheme)
+                view.set_default_timeout(PATIENCE_MS)
                 view.goto(page.resolve().as_uri())
                 view.screenshot(path=f"{scratch}/shot.png", full_page=True)
                 _small(Path(scratch, "shot.png"), folder / f"report-{width}-{scheme}.png")
                 view.close()
         view = browser.new_page()
+        view.set_default_timeout(PATIENCE_MS)
         view.goto(page.resolve().as_uri())
         view.pdf(path=f"{scratch}/print.pdf", format="A4", print_background=True)
         browser.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cotrain.hardware.errors import InputError, MissingError
-from cotrain.pipeline.evaluation.rows import CHIP_FIRST, ROWS, run_rows
+from cotrain.pipeline.evaluation.rows import CHIP_FIRST, OWN, ROWS, run_rows
 from cotrain.pipeline.report import charts, html, markdown, text
 from cotrain.pipeline.report.blocks import Block, Figure, Page, Section, Table, Text
 from cotrain.pipeline.report.document import SCHEMA
@@ -15,7 +15,7 @@ from cotrain.pipeline.report.sections import costs, layers, scores, settings
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.tasks import metric_name
 
-IN_CHART = ("constant", "ann")  # beside the row nearest to the chip
+IN_CHART = ("constant", OWN, "ann")  # beside the row nearest to the chip
 
 
 def read(folder: Path) -> dict[str, Any]:
