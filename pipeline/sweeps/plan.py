@@ -303,7 +303,8 @@ def grid_order(plan: Plan) -> list[int]:
     total = grid_size(plan.space)
     if plan.n_trials == total:
         return list(range(total))
-    draw, order = random.Random(plan.seed), {}
+    draw = random.Random(plan.seed)
+    order: dict[int, None] = {}
     while len(order) < plan.n_trials:  # a grid may have more points than a range can
         order[draw.randrange(total)] = None
     return list(order)
