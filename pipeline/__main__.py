@@ -1,10 +1,12 @@
 """Command line: ``cotrain <verb> ...``. One table of verbs; a verb's module is imported when it is asked for.
 
-Errors a user can mend are one line on stderr and exit status 2; anything else is our bug and shows its traceback.
+Errors a user can mend are one line on stderr and exit status 2, and so is what the machine lacks (a full disk behind
+standard output, a name that no disk takes); anything else is our bug and shows its traceback.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -16,12 +18,17 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from cotrain.hardware import terminal
-from cotrain.hardware.errors import CotrainError
+from cotrain.hardware.errors import CotrainError, printable
 from cotrain.hardware.progress import tell
 from cotrain.pipeline import __version__
 from cotrain.pipeline.commands.options import Parser, add_common
 from cotrain.pipeline.stages.table import STAGES
 from cotrain.pipeline.words import nearest
+
+# What comes from the machine and not from a mistake of ours, wherever it comes up
+OF_THE_MACHINE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -136,17 +143,11 @@ def _tidy_when_terminated() -> Iterator[None]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the exit status."""
-    words = sys.argv[1:] if argv is None else argv
     try:
-        if not words or words[0] in ("-h", "--help", "help"):
-            print(help_text())
-            return 0
-        if words[0] == "--version":
-            print(f"loihi-cotrain {__version__}")
-            return 0
-        arguments = parser_for(words[0]).parse_args(words[1:])
-        with _tidy_when_terminated(), terminal.quiet() if arguments.quiet else nullcontext():
-            return arguments.run(arguments)
+        code = _run(sys.argv[1:] if argv is None else argv)
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()  # what cannot be written is to be told, and not by Python at exit
+        return code
     except CotrainError as error:
         terminal.complain(f"cotrain: {error}")
         return 2
@@ -156,8 +157,27 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        what = printable(str(error.filename)) if error.filename else "standard output"
+        terminal.complain(f"cotrain: {what[:300]}: {error.strerror}; free space, or name another file or folder")
+        tell(sys.stdout, "")  # lets go of what is left for it
+        return 2
     finally:
         tell(sys.stderr, "")  # warnings of others that could not be written
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if words[0] == "--version":
+        print(f"loihi-cotrain {__version__}")
+        return 0
+    arguments = parser_for(words[0]).parse_args(words[1:])
+    with _tidy_when_terminated(), terminal.quiet() if arguments.quiet else nullcontext():
+        return arguments.run(arguments)
 
 
 if __name__ == "__main__":

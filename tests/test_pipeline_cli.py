@@ -403,3 +403,15 @@ def test_sigterm_leaves_no_temporary_folder(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     assert list(tmp_path.iterdir()) == [] and done.stderr == ""
+
+
+@pytest.mark.parametrize("words", [["settings"], ["--version"], ["status", "--runs", "a" * 300]], ids=lambda w: w[0])
+def test_what_the_machine_lacks_is_one_line(words, tmp_path):
+    """A full disk behind standard output, large and small; a name that no disk takes."""
+    code = f"import sys; from cotrain.pipeline.__main__ import main; sys.exit(main({words}))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("cotrain: ") and ("No space left" in done.stderr or "too long" in done.stderr)
