@@ -23,7 +23,7 @@ import numpy as np
 from cotrain.hardware.errors import CotrainError, InputError
 from cotrain.hardware.host.exact import ExactConvolution
 from cotrain.hardware.host.neurons import count_spikes, neuron_step
-from cotrain.hardware.host.schedule import ListedSpikes, Schedule, Spikes
+from cotrain.hardware.host.schedule import WORD, ListedSpikes, Schedule, Spikes
 from nengo.builder.neurons import SimNeurons
 from nengo.builder.operator import Copy, DotInc, ElementwiseInc, Reset, SimPyFunc, SparseDotInc, TimeUpdate
 from nengo.builder.probe import SimProbe
@@ -184,6 +184,16 @@ class HostPlan:
         """Whether nothing is left to be run after the first step."""
         return not self.schedule.needed and not self.model.probes
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether running all operators again gives the same: nothing is added to that was not set before."""
+        known: set = set()
+        for op in self.order:
+            if any(s.base not in known for s in op.incs):
+                return False
+            known.update(s for s in op.sets if s is s.base)
+        return True
+
     def row_bytes(self) -> int:
         """Memory of one sample."""
         bases = {s.base for op in self.sim.step_order for s in op.all_signals} - set(self.alias)
@@ -252,6 +262,12 @@ class HostBatch:
         self._first, self._every = first, every
         self._probes = {probe: self.view(plan.model.sig[probe]["in"]) for probe in plan.model.probes}
 
+    def again(self) -> None:
+        """Go back to the beginning, for other samples; of an `idle` plan that is `repeatable` only."""
+        self.t, self.direct = 0, {}
+        for values in (*self.spikes.values(), *self.counts.values()):
+            values[...] = 0
+
     def view(self, sig: Any) -> np.ndarray:
         """(n, ...) values of a signal; of read-only signals the shared array itself."""
         base = sig.base
@@ -313,13 +329,14 @@ class HostBatch:
         plan = self.plan
         label = plan.neurons.get(op.output)
         spikes: Optional[Spikes] = None
+        bits = np.empty((-(-op.output.size // WORD), self.n_steps), dtype=np.uint64)
 
         def run():
             nonlocal spikes
-            if spikes is None:
+            if self.t == 1:
                 unknown = np.zeros(self.n, dtype=np.int64), np.zeros(op.output.size, dtype=np.int64)
                 total, counts = unknown if label is None else (self.spikes[label], self.counts[label])
-                spikes = Spikes(op, self, self.n_steps, total, counts)
+                spikes = Spikes(op, self, bits, total, counts)
                 self.direct.update({key: spikes for key, source in plan.schedule.direct.items() if source is op})
             if needed:
                 spikes.play(self.t - 1)

@@ -19,7 +19,7 @@ from nengo.builder.neurons import SimNeurons
 from nengo.builder.operator import Copy, Reset
 from nengo.builder.processes import SimProcess
 
-_WORD = 64
+WORD = 64
 
 
 class Schedule:
@@ -139,7 +139,8 @@ class Spikes:
     op : SimNeurons
     batch : HostBatch
         Of which the first step has come to this operator.
-    n_steps : int
+    bits : (n_words, n_steps) uint64
+        Written over.
     total, counts : (n_samples,) int64, (size,) int64
         Added to: spikes of each sample, and of each neuron.
 
@@ -149,7 +150,7 @@ class Spikes:
         Of each sample: ``lines[start[t] : start[t + 1]]`` spike in step t (from 0).
     """
 
-    def __init__(self, op: Any, batch: Any, n_steps: int, total: np.ndarray, counts: np.ndarray):
+    def __init__(self, op: Any, batch: Any, bits: np.ndarray, total: np.ndarray, counts: np.ndarray):
         self.height = op.neurons.amplitude / batch.plan.dt
         self.output = batch.view(op.output)
         n, size = self.output.shape
@@ -157,7 +158,6 @@ class Spikes:
         voltage = batch.view(op.state["voltage"])
         loihi = type(op.neurons) is door.LoihiSpikingRectifiedLinear
         self.lists: List[Any] = []
-        bits = np.empty((-(-size // _WORD), n_steps), dtype=np.uint64)
         for b in range(n):
             _spike_bits(loihi, batch.plan.dt, np.ascontiguousarray(current[b]), voltage[b], bits)
             self.lists.append(_lists(bits, counts))
@@ -214,11 +214,11 @@ def _spike_bits(loihi, dt, current, voltage, bits):
     size = current.size
     n_words, n_steps = bits.shape
     flat = bits.reshape(-1)
-    x, v = np.empty(_WORD), np.empty(_WORD)
+    x, v = np.empty(WORD), np.empty(WORD)
     for w in range(n_words):
         silent = True
-        for k in range(_WORD):
-            i = _WORD * w + k
+        for k in range(WORD):
+            i = WORD * w + k
             inside = i < size
             v[k] = voltage[i] if inside else 0.0
             if loihi:
@@ -249,7 +249,7 @@ def _lists(bits, counts):
         for t in range(n_steps):
             word, k = bits[w, t], at[t]
             while word != np.uint64(0):
-                line = _WORD * w + lowest_bit(word)
+                line = WORD * w + lowest_bit(word)
                 word &= word - np.uint64(1)
                 lines[k] = line
                 counts[line] += 1

@@ -81,6 +81,7 @@ class BatchRunner:
         self.labels = list(ensembles.values())
         self._local = local()
         self._scheduled = self._scheduled_lists()
+        self._at_once = self.pre is not None and self.pre.idle and self.pre.repeatable and not self._scheduled
         recorder = emulator.recorder
         self.elements = [recorder.elements(i) for i in range(len(self.program.probes))]
         self.kept_as_bits = {
@@ -160,30 +161,42 @@ class BatchRunner:
 
     def _before(self, values, n, n_steps, first_kept, out, kept):
         """Run what feeds the chip; returns a function that gives a sample's input, as of `kernels.run_sample`."""
+        if self._at_once:
+            return lambda b: self._sample_at_once({node: x[b : b + 1] for node, x in values.items()}, n_steps, out, b)
         events = self._no_events(n)
         batch = _NoHost() if self.pre is None else HostBatch(self.pre, n, [self.seed, 0], kept, n_steps)
-        idle = self.pre is None or self.pre.idle
         for t in range(n_steps):
-            if self.pre is not None and (t == 0 or not idle):
+            if self.pre is not None:
                 self._feed(batch, values, t)
                 batch.step()
                 self._keep(batch, t, first_kept, out)
-            self._sent(batch, events, t + 1, n)
-            if idle and not self._scheduled and not batch.sent:
+            elif not self._scheduled:
                 break
+            self._sent(batch, events, t + 1, n)
         out.add_host(batch)
+        return lambda b: self._arriving(batch, events[b], n_steps, out, b)
 
-        def arriving(b):
-            sent = [
-                batch.direct[k].lists[b] if k in batch.direct else _in_a_row(lists, n_steps)
-                for k, lists in enumerate(events[b])
-            ]
-            start, lines = _one_later(sent, n_steps)
-            per_step = sum((np.diff(start) for start, _ in sent), np.zeros(n_steps, dtype=np.int64))
-            out.input_spikes_max = max(out.input_spikes_max, int(per_step.max(initial=0)))
-            return start, lines
+    def _sample_at_once(self, values, n_steps, out, b):
+        """`_before` for one sample, where all that the host does is known after one step of it."""
+        mine = self._local.__dict__
+        if mine.get("key") != n_steps:
+            mine["key"], mine["batch"] = n_steps, HostBatch(self.pre, 1, [self.seed, 0], None, n_steps)
+        else:
+            mine["batch"].again()
+        batch = mine["batch"]
+        self._feed(batch, values, 0)
+        batch.step()
+        out.add_host(batch, slice(b, b + 1))
+        return self._arriving(batch, self._no_events(1)[0], n_steps, out, 0)
 
-        return arriving
+    def _arriving(self, batch, events, n_steps, out, b):
+        sent = [
+            batch.direct[k].lists[b] if k in batch.direct else _in_a_row(lists, n_steps)
+            for k, lists in enumerate(events)
+        ]
+        per_step = sum((np.diff(start) for start, _ in sent), np.zeros(n_steps, dtype=np.int64))
+        out.input_spikes_max = max(out.input_spikes_max, int(per_step.max(initial=0)))
+        return _one_later(sent, n_steps)
 
     def _chip(self, start, lines, n_steps, noise, out, b):
         scratch = self._scratch(n_steps)
@@ -319,7 +332,8 @@ class BatchRunner:
         return result.outputs(self.kept_as_bits, threads), stats.stats()
 
     def _batch_size(self, n_samples, threads, n_steps):
-        rows = [p.row_bytes() for p in (self.pre, self.host) if p is not None]
+        plans = (None if self._at_once else self.pre, self.host)
+        rows = [p.row_bytes() for p in plans if p is not None]
         fit = max(1, _ROW_BYTES // max(rows + [1]))
         share = -(-n_samples // (2 * threads))
         at_work = min(threads, n_samples)
@@ -392,7 +406,7 @@ def _one_later(sent, n_steps):
         start[k, 0] = total
         start[k, 1:] = total + sent_start[:-1]
         total += len(lines)
-    return start, np.concatenate([_NOTHING, *(lines for _, lines in sent)])
+    return start, sent[0][1] if len(sent) == 1 else np.concatenate([_NOTHING, *(lines for _, lines in sent)])
 
 
 def _joined(parts):
@@ -438,10 +452,12 @@ class _BatchResult:
         self.n_synops[b] += recording.n_synops
         self.overflows += recording.overflows.sum(axis=1)
 
-    def add_host(self, batch):
+    def add_host(self, batch, where=slice(None)):
         for label, spikes in batch.spikes.items():
-            self.host_spikes[label] += spikes
-            self.host_counts[label] = self.host_counts.get(label, 0) + batch.counts[label]
+            self.host_spikes[label][where] += spikes
+            counts = batch.counts[label]
+            known = self.host_counts.setdefault(label, np.zeros_like(counts))
+            known += counts
 
 
 class _Result:
