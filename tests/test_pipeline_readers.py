@@ -153,6 +153,10 @@ def wider(config):
     layer(config, "Dense")["config"]["units"] = 21
 
 
+def endless_image(config):
+    layer(config, "InputLayer")["config"]["batch_shape"] = [None, 10**6, 10**6, 1]
+
+
 def tanh(config):
     layer(config, "Dense")["config"]["activation"] = "tanh"
 
@@ -194,6 +198,7 @@ def bomb(file):
         (as_lambda, None, UnsupportedError, "Lambda, whose code would have to run"),
         (as_own, None, UnsupportedError, "a layer of your own (Cube)"),
         (as_lstm, None, UnsupportedError, "LSTM; recurrent layers"),
+        (endless_image, None, CorruptError, "its input is (1000000, 1000000, 1)"),
         (wider, None, CorruptError, "weight kernel has shape (30, 20); its configuration says (30, 21)"),
         (tanh, None, UnsupportedError, "activation tanh has no neuron"),
         (sigmoid_in_the_middle, None, UnsupportedError, "sigmoid in the middle of a model"),

@@ -7,6 +7,7 @@ Readers walk a model in order and call one method of `Lowering` for each of its 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -18,6 +19,18 @@ from cotrain.pipeline.networks.spec import IMAGE
 
 if TYPE_CHECKING:
     from cotrain.pipeline.networks.arithmetic import Border
+
+
+VALUES_MOST = 10**8  # of a layer's output; a chip has 131,072 neurons
+
+
+def _affordable(shape: Sequence[int], label: str) -> None:
+    """Refuse what a file asks for before memory is taken for it."""
+    if math.prod(int(n) for n in shape) > VALUES_MOST:
+        raise UnsupportedError(
+            f"layer {label} gives {' x '.join(map(str, shape))} values; more than {VALUES_MOST:,} are not read, give a "
+            "smaller input shape"
+        )
 
 
 class Lowering(Neurons):
@@ -66,6 +79,7 @@ class Lowering(Neurons):
                 f"layer {label}: a kernel of {kernel.shape[0]} by {kernel.shape[1]} pixels does not fit into "
                 f"{height} by {width}; give a larger input shape"
             )
+        _affordable((*size, kernel.shape[-1]), label)
         kernel = np.asarray(kernel, np.float64)
         terms = [linear.then_conv(term, kernel, stride, border, size) for term in value.terms]
         if any(term is None for term in terms):
@@ -90,6 +104,7 @@ class Lowering(Neurons):
         label: str,
     ) -> Value:
         """A transposed convolution: out[i stride + a - crop] += x[i] @ kernel[a], of height and width `size`."""
+        _affordable((*size, kernel.shape[-1]), label)
         kernel = np.asarray(kernel, np.float64)
         if stride == (1, 1):  # a convolution with the kernel turned round
             border = [kernel.shape[0] - 1 - crop[0], 0, kernel.shape[1] - 1 - crop[1], 0]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional, Tuple, Union
 
 import numpy as np
-from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
+from cotrain.hardware.errors import CorruptError, InputError, MissingError, UnsupportedError
 from cotrain.pipeline.networks.forward import finished, in_batches
 from cotrain.pipeline.networks.readers.final import Final
-from cotrain.pipeline.networks.readers.graph import Lowering
+from cotrain.pipeline.networks.readers.graph import VALUES_MOST, Lowering
 from cotrain.pipeline.networks.spec import NetworkSpec, Params
 
 SUFFIXES = (".keras", ".h5", ".hdf5", ".onnx")
@@ -153,7 +154,7 @@ def _input_shape(own: Tuple, given: Optional[Tuple[int, ...]], name: str):
     if given is not None:
         given = tuple(int(n) for n in given)
         given = (*given, 1) if len(given) == 2 else given
-        if len(given) != 3 or min(given) < 1 or int(np.prod(given)) > 10**8:
+        if len(given) != 3 or min(given) < 1 or math.prod(given) > VALUES_MOST:
             raise InputError(f"input_shape is {given}; expected (height, width, channels), each at least 1")
     if len(own) not in (0, 1, 3):
         raise UnsupportedError(f"{name} takes an input of shape {own}; images (height, width, channels) are read")
@@ -162,6 +163,8 @@ def _input_shape(own: Tuple, given: Optional[Tuple[int, ...]], name: str):
             raise InputError(
                 f"{name} says {own or 'nothing'} of its input's shape; give it as H,W,C, for example --input 28,28,1"
             )
+        if min(own) < 1 or math.prod(own) > VALUES_MOST:
+            raise CorruptError(f"{name} says that its input is {own}; expected (height, width, channels) of an image")
         return own, own
     if not own:
         return given, given
