@@ -83,11 +83,15 @@ def from_package(experiment: Experiment) -> ParameterSet:
         }
         for kind in KINDS
     }
+    params["hybrid"] = {**params["ann"], **params["hybrid"]}
     return ParameterSet(params, arrays["constant"].astype(np.float32), "pretrained")
 
 
 def pack(found: dict[str, Params], constant: np.ndarray) -> dict[str, np.ndarray]:
-    """Arrays of a pretrained file; the inverse of `from_package`."""
-    arrays = {f"{kind}/{name}": array for kind, params in found.items() for name, array in params.items()}
+    """Arrays of a pretrained file; the inverse of `from_package`. What fine-tuning left as it was is kept once."""
+    arrays = {f"ann/{name}": array for name, array in found["ann"].items()}
+    for name, array in found["hybrid"].items():
+        if not np.array_equal(array, found["ann"][name]):
+            arrays[f"hybrid/{name}"] = array
     masks = constant.ndim > 1
     return {**arrays, "constant": constant.astype(np.uint8 if masks else np.float32)}
