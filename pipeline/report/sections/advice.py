@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cotrain.pipeline.evaluation.rows import ROWS, run_rows
+from cotrain.pipeline.evaluation.rows import MODELS, ROWS, run_rows
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.load import Inputs
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.request import DATA, Request
 
 MOST = 3  # pieces of advice on the first screen
-ENOUGH = ("constant", "ann", "loihi-converted", "loihi-hybrid")  # rows that a verdict needs
+ENOUGH = tuple(name for name in MODELS if ROWS[name].on_chip or not ROWS[name].spiking)  # rows that a verdict needs
 
 
 def following(inputs: Inputs, document: dict[str, Any], beats: dict[str, Any]) -> list[dict[str, str]]:
