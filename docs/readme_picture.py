@@ -5,6 +5,7 @@ The median test sample of LocNet and of the CAE, as the reports show it: what ea
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -23,7 +24,6 @@ ROWS = {
     "locnet": "LocNet: the box around an aeroplane (Caltech-101; IoU)",
     "cae": "CAE: the hippocampus in MRI slices (Decathlon; Dice of the volume)",
 }
-MEDIAN = 1  # of best, median, worst
 DRAWING = re.compile(r"(<svg [^>]*>\s*<title>([\w-]+) on ([^:<]+): \S+ ([\d.]+)</title>.*?</svg>)", re.S)
 STYLE = """
 body { font: 15px sans-serif; margin: 0; padding: 14px; width: 872px; background: #fff; color: #111 }
@@ -38,8 +38,12 @@ i { font-style: normal; font-size: 13px; color: #444; display: block; margin-top
 
 def row(name: str, title: str) -> str:
     """The drawings of one experiment's median sample, a model each."""
-    found = DRAWING.findall((ROOT / "reports" / name / "report.html").read_text())
-    sample = list(dict.fromkeys(sample for _, _, sample, _ in found))[MEDIAN]
+    folder = ROOT / "reports" / name
+    cases = json.loads((folder / "report.json").read_text())["cases"]["cases"]
+    (sample,) = [case["sample"] for case in cases if case["case"] == "median"]
+    found = DRAWING.findall((folder / "report.html").read_text())
+    if sample not in {of for _, _, of, _ in found}:
+        raise SystemExit(f"{folder / 'report.html'} was written without its pictures; write it anew where the data lie")
     by_model = {model: (svg, score) for svg, model, of, score in found if of == sample}
     tiles = [
         f"<div>{by_model[model][0]}<p><b>{by_model[model][1]}</b>{words}</p></div>" for model, words in MODELS.items()
