@@ -74,9 +74,7 @@ def inline(text: str) -> str:
 
 
 def _options(code: str) -> str:
-    """Places to break a long name; options of a command stay whole."""
-    if " " not in code:
-        return code.replace("_", "_<wbr>")
+    """Options of a command are not broken at their hyphens."""
     return re.sub(r"(?<= )(--\S+)", r"<span>\1</span>", code)
 
 
