@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-COLOURS = 48  # of the palette: flat colours and grey pictures need few
+COLOURS = 160  # of the palette; with fewer the colours of small marks are lost
 SCREEN = 800  # pixels of height
 PATIENCE_MS = 180_000  # a busy machine is slow, not broken
 
