@@ -407,3 +407,16 @@ def test_energy_and_time_of_a_trial_are_numbers():
     assert found["energy_j"] > updates and found["time_s"] > 330e-6 * settings.finetune.n_steps
     alone = {"n_steps": settings.finetune.n_steps, "layers": [{"neurons": 10}]}
     assert hardware.estimate(alone).energy_j["total"]["value"] is None  # an objective needs the counts
+
+
+def test_the_committed_sweep_is_one_of_its_file():
+    folder = Path(__file__).resolve().parents[1] / "reports" / "sweep-locnet"
+    plan = read(folder / "sweep-locnet.toml")
+    summary = json.loads((folder / "sweep.json").read_text())
+    assert len(summary["trials"]) == plan.n_trials >= 30
+    for t in summary["trials"]:
+        assert all(value in plan.space[key] for key, value in t["params"].items())
+    assert sampling.pareto(plan, summary["trials"]) == summary["pareto"]
+    assert set(summary["test"]) <= {str(n) for n in summary["pareto"]}
+    html = page.render(plan, summary, folder).decode()
+    assert "knee: trial" in html and 'href="trials/' not in html  # what is not there is no link

@@ -229,7 +229,7 @@ def score_point(task: dict[str, Any]) -> dict[str, Any]:
     with at_work(task, folder):
         if not RunFolder(artifacts.stage_folder(folder, experiment.name, "finetune"), "finetune").finished():
             path = folder / artifacts.TRIAL_SCORES["test"]  # ANNs alone have nothing to deploy
-            models = tuple(model for model in MODELS if model in {"constant", *task["models"]})
+            models = tuple(model for model in MODELS if model in {"constant", "ann", *task["models"]})
             evaluate.score(experiment, data, folder, "test", models, "run", 0, path)
         else:
             runner.run("deploy", experiment, folder, data)
