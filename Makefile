@@ -28,10 +28,7 @@ setup: ## make .venv from the lock files (every verb does it first)
 	@tools/make_venv.sh
 
 demo: setup ## the demos from training to report; some minutes
-	@$(COTRAIN) train $(DEMO) $(ARGS)
-	@$(COTRAIN) finetune $(DEMO) $(ARGS)
-	@$(COTRAIN) deploy $(DEMO) $(ARGS)
-	@$(COTRAIN) report $(DEMO) $(ARGS)
+	@$(COTRAIN) train $(DEMO) --until report $(ARGS)
 
 ## train: train the ANN of EXP
 ## finetune: fine-tune it: spikes forward, rate gradients backward

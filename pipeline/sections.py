@@ -201,7 +201,13 @@ class PhaseSettings:
         "of the penalty on the mean activity of all neurons; neurons.rate_scale_hz is 1", default=0.0, least=0, most=1e9
     )
     precision: str = setting(
-        "of images, spikes and weights in convolutions (tensorflow)", default="float32", choices=("float32", "bfloat16")
+        "of images, spikes and weights in convolutions (tensorflow); auto: bfloat16 on a GPU or a CPU with AMX, "
+        "elsewhere float32, which is faster there",
+        default="float32",
+        choices=("float32", "bfloat16", "auto"),
+    )
+    device: str = setting(
+        "what computes; auto: a GPU where TensorFlow sees one", default="auto", choices=("auto", "cpu", "gpu")
     )
     round_weights: bool = setting(
         "round to the chip's 8 bits in the forward pass, one scale a layer (tensorflow)", default=False

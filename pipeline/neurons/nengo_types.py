@@ -128,8 +128,12 @@ def hybrid_output(
     """
     n_spikes, *state = model.step(current, *state)
     output = n_spikes * (amplitude / tf.constant(model.dt_s, current.dtype))
-    output = _with_gradient_of(output, amplitude * model.smooth_rate(current))
-    return output, tuple(tf.stop_gradient(s) for s in state)
+    return hybrid_gradient(model, output, current, amplitude), tuple(tf.stop_gradient(s) for s in state)
+
+
+def hybrid_gradient(model: NeuronModel, output, current, amplitude=1.0):
+    """Exactly `output`, with the gradient of amplitude times `smooth_rate`."""
+    return _with_gradient_of(output, amplitude * model.smooth_rate(current))
 
 
 def _with_gradient_of(value, surrogate):

@@ -65,8 +65,9 @@ class Job:
         return self.settings.distill_weight if isinstance(self.settings, FinetuneSettings) else 0.0
 
     def as_ann(self) -> Job:
-        """The same network and neurons as rates, in the same precision."""
-        return replace(self, settings=TrainSettings(precision=self.settings.precision))
+        """The same network and neurons as rates, in the same precision, on the same device."""
+        settings = TrainSettings(precision=self.settings.precision, device=self.settings.device)
+        return replace(self, settings=settings)
 
     def with_settings(self, **changes: Any) -> Job:
         """The same job with other settings of its phase."""
@@ -121,7 +122,7 @@ def make_backend(name: str, job: Job, params: Params) -> Backend:
         raise InputError(f"backend is {name!r}; there are {', '.join(BACKENDS)}")
     extras = ("round_weights", "average", "batch_norm", "weight_decay", "distill_weight")
     if name == "nengo-dl" and (
-        job.settings.precision != "float32" or any(getattr(job.settings, key, False) for key in extras)
+        job.settings.precision == "bfloat16" or any(getattr(job.settings, key, False) for key in extras)
     ):
         raise InputError(
             f"backend nengo-dl trains in float32 and knows none of {', '.join(extras)}; leave these at their defaults "

@@ -8,6 +8,7 @@ from cotrain.pipeline.networks import Params, build, neurons_for
 from cotrain.pipeline.neurons.nengo_types import nengo_dl, tf
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
 from cotrain.pipeline.training.losses import activity_penalty
+from cotrain.pipeline.training.unrolled.device import DEVICES, device_for
 
 graph_optimizer = nengo_dl.graph_optimizer
 
@@ -38,8 +39,9 @@ class NengoDLBackend:
             built.net.config[connection].trainable = held
         self.built, self.rate_probes = built, rates
         self.sim = nengo_dl.Simulator(
-            built.net, dt=job.dt_s, minibatch_size=job.settings.batch_size, seed=job.seed, progress_bar=False
-        )
+            built.net, dt=job.dt_s, minibatch_size=job.settings.batch_size, seed=job.seed, progress_bar=False,
+            device=None if job.settings.device == "auto" else DEVICES[device_for(job)],
+        )  # fmt: skip
         self.optimizer = tf.keras.optimizers.legacy.Adam()
         self.variables = self.sim.keras_model.trainable_variables
         self.optimizer._create_all_weights(self.variables)

@@ -63,12 +63,12 @@ class BatchNorm:
         self.trained = trained
         self.seen: dict[str, Any] = {}  # as `initial`'s statistics
 
-    def __call__(self, layer, x):
-        """x (n_samples, ..., units), without its bias, as y without its bias."""
+    def __call__(self, layer, x, bias=None):
+        """x (n_samples, ..., units), without its bias, as y; without its bias where none is given."""
         gamma = self.trained[f"{layer.name}.gamma"]
         pixels = tf.reshape(x, (-1, 1, 1, x.shape[-1])) if x.shape.rank == 2 else x
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            pixels, gamma, tf.zeros_like(gamma), epsilon=EPSILON, is_training=True
+            pixels, gamma, tf.zeros_like(gamma) if bias is None else bias, epsilon=EPSILON, is_training=True
         )
         n = pixels.shape.num_elements() // x.shape[-1]
         self.seen[f"{layer.name}.mean"] = mean

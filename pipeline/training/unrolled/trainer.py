@@ -17,6 +17,7 @@ from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
 from cotrain.pipeline.training.losses import activity_penalty, penalty_of_sums
 from cotrain.pipeline.training.unrolled import layerwise, normalise
+from cotrain.pipeline.training.unrolled.device import DEVICES, device_for, layers_for, precision_for
 
 if TYPE_CHECKING:
     from cotrain.pipeline.compat import Tensor
@@ -30,7 +31,7 @@ class TensorFlowBackend:
     """See `pipeline.training.backend.Backend`."""
 
     def __init__(self, job: Job, params: Params):
-        self.job = job
+        self.job, self.device = job, DEVICES[device_for(job)]
         job.spec.check_params(params)
         self.teacher = {name: tf.constant(value, tf.float32) for name, value in params.items()}  # of a hybrid: the ANN
         self.statistics = {}  # of batch normalisation
@@ -45,7 +46,7 @@ class TensorFlowBackend:
         self.optimizer = tf.keras.optimizers.legacy.Adam()
         self.optimizer._create_all_weights(list(self.variables.values()))
         self._train = tf.function(self._train_step, autograph=False)
-        self._predict = tf.function(lambda images: forward(job, self.kept, images)[0], autograph=False)
+        self._predict = tf.function(self._predict_step, autograph=False)
 
     @property
     def kept(self) -> dict:
@@ -86,7 +87,15 @@ class TensorFlowBackend:
     def _groups(self):
         return (("now", self.variables), ("average", self.averages), ("statistics", self.statistics))
 
+    def _predict_step(self, images):
+        with tf.device(self.device):
+            return forward(self.job, self.kept, images)[0]
+
     def _train_step(self, images, targets, learning_rate):
+        with tf.device(self.device):
+            return self._step(images, targets, learning_rate)
+
+    def _step(self, images, targets, learning_rate):
         job, variables = self.job, list(self.variables.values())
         norm = normalise.BatchNorm(self.variables) if self.statistics else None
         with tf.GradientTape() as tape:
@@ -169,12 +178,15 @@ def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | None = No
     low, high = (
         rate_hz / job.neurons.rate_scale_hz for rate_hz in (job.settings.rate_min_hz, job.settings.rate_max_hz)
     )
-    outputs, sums = {IMAGE: images}, []
+    outputs, sums, on = {IMAGE: images}, [], layers_for(job)
     for layer in job.spec.layers:
         x, bias = incoming(layer, outputs, params, dtype, _rounds(job, layer)), params[f"{layer.name}.bias"]
-        x = norm(layer, x) if norm else x
-        x = x + tf.cast(bias, dtype) if layer.bias_per_neuron else tf.nn.bias_add(x, tf.cast(bias, dtype))
-        outputs[layer.name], of_layer = layerwise.rates(model, c, x, low, high)
+        if norm and not layer.bias_per_neuron:
+            x = norm(layer, x, bias)  # in one pass over the layer
+        else:
+            x = norm(layer, x) if norm else x
+            x = x + tf.cast(bias, dtype) if layer.bias_per_neuron else tf.nn.bias_add(x, tf.cast(bias, dtype))
+        outputs[layer.name], of_layer = on.rates(model, c, x, low, high)
         sums.append(of_layer)
     del outputs[IMAGE]
     return outputs, tf.stack(sums)
@@ -183,6 +195,7 @@ def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | None = No
 def _spikes(job: Job, params: dict, images):
     """{layer: mean outputs over the readout's steps}, and of all layers in a list over the presentation."""
     model, c, dtype = neurons_of(job)
+    on = layers_for(job)
     weights = np.zeros((2, job.n_steps), np.float32)
     weights[0] = 1 / job.n_steps
     weights[1, -job.readout_steps :] = 1 / job.readout_steps
@@ -194,7 +207,7 @@ def _spikes(job: Job, params: dict, images):
         currents = incoming(layer, flat, params, dtype, _rounds(job, layer))
         currents = tf.reshape(currents, (n_steps, -1, *layer.output_shape))
         bias = params[f"{layer.name}.bias"]
-        outputs, means = layerwise.spikes(model, c, currents, bias, job.n_steps, weights)
+        outputs, means = on.spikes(model, c, currents, bias, job.n_steps, weights)
         activity.append(means[0])
         last[layer.name] = means[1]
         for edge in layer.edges():  # what nobody needs any more takes no memory
@@ -218,7 +231,7 @@ def neurons_of(job: Job) -> tuple[NeuronModel, Any, Any]:
         settings.tau_ref_s,
         settings.smoothing if settings.kind == "lif" else 0.0,
     )
-    return model, layerwise.constants(model, neurons, job.synapse_s), DTYPES[job.settings.precision]
+    return model, layerwise.constants(model, neurons, job.synapse_s), DTYPES[precision_for(job)]
 
 
 def _rounds(job: Job, layer) -> bool:
