@@ -49,6 +49,8 @@ test: setup ## run the tests
 
 bench: setup ## measure the emulator's speed against nengo-loihi's
 	@.venv/bin/python tests/benchmarks/bench.py $(ARGS)
+	@.venv/bin/python tests/benchmarks/bench_waiting.py
+	@.venv/bin/python -W ignore tests/benchmarks/bench_training.py
 
 silicon: setup ## hold energy and time against measured chips
 	@.venv/bin/python tools/silicon.py --data '$(if $(DATA),$(DATA),data)/loihi-silicon' $(ARGS)

@@ -1,5 +1,7 @@
 """The path for a GPU, taken on the CPU: TensorFlow's operations alone give what the compiled loops give."""
 
+import functools
+
 import numpy as np
 import pytest
 from cotrain.hardware.errors import MissingError
@@ -38,7 +40,7 @@ def assert_nearly_all_close(ours, theirs, share=0.002):
 
 def both(run, *arrays):
     """What `run(module, *arrays)` gives with operations and with compiled loops."""
-    return (with_gradients(lambda *tensors: run(on, *tensors), *arrays) for on in (operations, layerwise))
+    return (with_gradients(functools.partial(run, on), *arrays) for on in (operations, layerwise))
 
 
 @pytest.mark.parametrize("kind, curve", NEURONS)

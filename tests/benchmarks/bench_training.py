@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from cotrain.pipeline.experiment import FinetuneSettings, NetworkSettings, NeuronSettings, TrainSettings
-from cotrain.pipeline.networks import build, neurons_for, spec_for
+from cotrain.pipeline.networks import IMAGE, build, neurons_for, spec_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, hybrid_output, nengo_dl, tf
 from cotrain.pipeline.tasks import TASKS
 from cotrain.pipeline.tasks.scaling import TargetScaler
 from cotrain.pipeline.training.backend import Job, make_backend
+from cotrain.pipeline.training.unrolled.trainer import DTYPES, incoming
 
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "benchmarks-training.json"
 NETWORKS = {  # settings, image shape, loss, batch size, time steps
@@ -158,6 +159,29 @@ class Keras:
         """Nothing is held."""
 
 
+class Convolutions:
+    """All linear maps of the ANN and their gradients, without neurons, loss and optimizer: what nobody can save."""
+
+    def __init__(self, job: Job, params: dict):
+        self.job, self.dtype = job, DTYPES[job.settings.precision]
+        self.variables = {name: tf.Variable(value) for name, value in params.items() if ".kernel" in name}
+        self.run = tf.function(self._step, autograph=False)
+
+    def train_step(self, images, targets, learning_rate: float) -> None:
+        self.run(tf.constant(images))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _step(self, images):
+        with tf.GradientTape() as tape:
+            outputs = {IMAGE: images}
+            for layer in (*self.job.spec.layers, self.job.spec.readout):
+                outputs[layer.name] = incoming(layer, outputs, self.variables, self.dtype)
+            loss = tf.reduce_sum(tf.cast(outputs[self.job.spec.readout.name], tf.float32))
+        return [tf.reduce_sum(g) for g in tape.gradient(loss, list(self.variables.values()))]
+
+
 def trainers(name: str, phase: str) -> dict:
     job = job_for(name, phase)
     params = job.spec.init_params(0)
@@ -174,6 +198,8 @@ def trainers(name: str, phase: str) -> dict:
         made["hand-written"] = HandWritten(job, params)
     else:
         made["keras"] = Keras(job, params)
+        made["convolutions alone"] = Convolutions(job, params)
+        made["convolutions alone, bfloat16"] = Convolutions(job_for(name, phase, "bfloat16"), params)
     return made
 
 
