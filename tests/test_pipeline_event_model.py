@@ -9,6 +9,7 @@ from cotrain.pipeline.evaluation import event_model, models
 from cotrain.pipeline.evaluation.models import CheckedModel, NengoDLModel
 from cotrain.pipeline.experiment import NetworkSettings
 from cotrain.pipeline.networks import IMAGE, spec_for
+from cotrain.pipeline.report.sections import settings
 from graph_networks import GRAPHS
 from test_pipeline_networks import random_image, random_params
 
@@ -72,6 +73,10 @@ def test_counts_of_a_row_equal_nengo_dls(monkeypatch):
     ours = batches_of(model, images)
     theirs = batches_of(NengoDLModel(experiment, spec, params, "hybrid", 2), images)
     assert model.extra == {"checked_samples": 2}
+    row = {"model": "hybrid", **model.extra}
+    (told,) = settings.nengo_dls_part({"metrics": {"rows": [{"model": "ann"}, row]}})
+    assert "the first 2 samples of hybrid." in told.text
+    assert not settings.nengo_dls_part({"metrics": {"rows": [{"model": "ann"}, {**row, "checked_samples": 0}]}})
     assert [len(batch.readout) for batch in ours] == [2, 2, 1]
     for a, b in zip(ours, theirs, strict=True):
         for field in dataclasses.fields(a):

@@ -16,6 +16,7 @@ from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.networks import BuiltNetwork, Edge, NetworkSpec, Params, build, neurons_for
 
 if TYPE_CHECKING:
+    from cotrain.pipeline.evaluation.event_model import EventModel
     from cotrain.pipeline.evaluation.framework import OwnModel
 
 PROBE_BYTES = 256e6  # NengoDL keeps every probe's history: this bounds its batch
@@ -145,25 +146,25 @@ class CheckedModel:
         """Run on images (n, height, width, channels)."""
         size = self.model.minibatch
         if self.fast is not None and not self.checked and len(images) > size:
-            images, first = images[size:], images[:size]
-            readout, outputs = self.model.outputs(first)
+            head, images = images[:size], images[size:]
+            readout, outputs = self.model.outputs(head)
             batch = Batch(readout)
             count(batch, self.spec, outputs, self.model.amplitude)
-            if self._equal(first, readout, outputs):
+            if self._equal(self.fast, head, readout, outputs):
                 self.checked = size
             else:
                 self.fast = None
             yield batch
-        if not self.checked:
+        if self.fast is None or not self.checked:
             yield from self.model.run(images)
             return
         results = self.fast.run(images)
         for start in range(0, len(images), size):
             yield self._batch([next(results) for _ in images[start : start + size]])
 
-    def _equal(self, images: np.ndarray, readout: np.ndarray, outputs: dict[str, np.ndarray]) -> bool:
+    def _equal(self, fast: EventModel, images: np.ndarray, readout: np.ndarray, outputs: dict[str, np.ndarray]) -> bool:
         """Whether the fast way gives what NengoDL gave."""
-        for i, (ours, spikes) in enumerate(self.fast.run(images)):
+        for i, (ours, spikes) in enumerate(fast.run(images)):
             if not np.array_equal(ours, readout[i]):
                 return False
             for name, values in outputs.items():

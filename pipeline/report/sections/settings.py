@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cotrain.pipeline.datasets import NAMED
-from cotrain.pipeline.evaluation.rows import MODELS, ROWS
+from cotrain.pipeline.evaluation.rows import MODELS, ROWS, run_rows
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.blocks import Block, Code, Fold, Table, Text
 from cotrain.pipeline.report.load import Inputs
@@ -30,6 +30,23 @@ def blocks(document: dict[str, Any], inputs: Inputs) -> list[Block]:
             (settings(document["settings"]), stages(document), versions(document)),
         ),
         Text("Models: " + "; ".join(f"{m}: {ROWS[m].meaning}" for m in MODELS) + ".", "note"),
+        *nengo_dls_part(document),
+    ]
+
+
+def nengo_dls_part(document: dict[str, Any]) -> list[Text]:
+    """What of its spiking rows NengoDL ran itself; nothing where it ran all of them."""
+    checked = {model: row.get("checked_samples") for model, row in run_rows(document["metrics"]).items()}
+    told = [f"{text.plural(n, 'sample')} of {model}" for model, n in checked.items() if n]
+    if not told:
+        return []
+    return [
+        Text(
+            f"NengoDL itself ran the first {' and the first '.join(told)}. The others are sums of the same floats in "
+            "the same order without NengoDL's loop over time; on those first samples every readout and every spike was "
+            "equal to the last bit.",
+            "note",
+        )
     ]
 
 
