@@ -83,7 +83,7 @@ class EventModel:
         self.neurons = kernels.Neurons(
             "Loihi" in type(first.neuron_type).__name__,
             np.float32(first.gain[0]), np.float32(dt_s), unit, np.float32(keep), np.float32(inflow),
-            int(keep is not None and _delayed(built)),
+            int(_delayed(built)),
         )  # fmt: skip
         biases = [model.sim.model.params[ensemble].bias for ensemble in built.layers.values()]
         self.bias = np.concatenate(biases).astype(np.float32)

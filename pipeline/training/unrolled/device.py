@@ -24,7 +24,7 @@ def device_for(job: Job) -> str:
     found = import_tensorflow().config.list_physical_devices("GPU")
     if wanted == "gpu" and not found:
         raise MissingError(
-            f"{job.settings.SECTION}.device is gpu, and TensorFlow sees none: install TensorFlow's CUDA libraries "
+            f"{getattr(job.settings, 'SECTION', 'train')}.device is gpu, and TensorFlow sees none: install TensorFlow's CUDA libraries "
             "(docs/gpu.md), or set it to auto or cpu"
         )
     return wanted if wanted != "auto" else "gpu" if found else "cpu"
