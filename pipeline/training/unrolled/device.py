@@ -23,9 +23,10 @@ def device_for(job: Job) -> str:
     wanted = job.settings.device
     found = import_tensorflow().config.list_physical_devices("GPU")
     if wanted == "gpu" and not found:
+        section = getattr(job.settings, "SECTION", "train")
         raise MissingError(
-            f"{getattr(job.settings, 'SECTION', 'train')}.device is gpu, and TensorFlow sees none: install TensorFlow's CUDA libraries "
-            "(docs/gpu.md), or set it to auto or cpu"
+            f"{section}.device is gpu, and TensorFlow sees none: install TensorFlow's CUDA libraries (docs/gpu.md), or "
+            "set it to auto or cpu"
         )
     return wanted if wanted != "auto" else "gpu" if found else "cpu"
 
