@@ -1,6 +1,6 @@
 """Pictures of a report as a browser shows it: 1280 and 420 pixels wide, light and dark, and printed.
 
-    python tools/screenshots.py reports/cae/report.html docs/pictures
+    python tools/screenshots.py reports/cae/report.html reports/cae/screenshots
 
 Needs Chromium (`apt-get install chromium`) and, for the printed pages, pdftoppm (`apt-get install poppler-utils`).
 """
