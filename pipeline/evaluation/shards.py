@@ -6,7 +6,7 @@ the order of the samples, and spikes are whole numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ def run(
     return _together(extras)
 
 
-def of_sets(function, task: dict[str, Any], sets: list[Dataset]) -> list[Any] | None:
+def of_sets(function: Callable[..., Any], task: dict[str, Any], sets: list[Dataset]) -> list[Any] | None:
     """What `function` returns for every shard of `sets`, which are views of the same samples, in the samples' order.
 
     None where `spread` does not hold. `function` gets `task` and, as "sets", the shard of each set; it has to be one

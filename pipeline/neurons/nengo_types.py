@@ -131,7 +131,7 @@ def hybrid_output(
     return hybrid_gradient(model, output, current, amplitude), tuple(tf.stop_gradient(s) for s in state)
 
 
-def hybrid_gradient(model: NeuronModel, output, current, amplitude=1.0):
+def hybrid_gradient(model: NeuronModel, output: Any, current: Any, amplitude: Any = 1.0) -> Any:
     """Exactly `output`, with the gradient of amplitude times `smooth_rate`."""
     return _with_gradient_of(output, amplitude * model.smooth_rate(current))
 

@@ -16,7 +16,7 @@ SUBMIT_S = 120  # for the first sbatch to answer
 STANDARD = {"cores": 1, "processes": 1, "memory": "4GB"}  # of a job, where neither the sweep's file nor Dask's has them
 
 
-def start(settings: dict[str, Any], jobs: int, variables: dict[str, str], logs: Path | None):
+def start(settings: dict[str, Any], jobs: int, variables: dict[str, str], logs: Path | None) -> Any:
     """Submit `jobs` jobs and return the cluster (dask_jobqueue.SLURMCluster) whose workers they are.
 
     Parameters

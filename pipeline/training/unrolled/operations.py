@@ -13,6 +13,7 @@ Outputs and gradients are those of `layerwise` within float32's rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from cotrain.pipeline.compat import import_tensorflow
@@ -22,7 +23,7 @@ from cotrain.pipeline.training.unrolled.spikes import Constants
 tf = import_tensorflow()
 
 
-def rates(model: NeuronModel, c: Constants, x, low: float = 0.0, high: float = 0.0):
+def rates(model: NeuronModel, c: Constants, x: Any, low: float = 0.0, high: float = 0.0) -> Any:
     """Activations of neurons with constant input; see `layerwise.rates`."""
     current = c.gain * tf.cast(x, tf.float32) + c.rest
     outputs = rate_output(model, current, c.unit * c.dt)
@@ -31,7 +32,7 @@ def rates(model: NeuronModel, c: Constants, x, low: float = 0.0, high: float = 0
     return tf.cast(outputs, x.dtype), sums
 
 
-def spikes(model: NeuronModel, c: Constants, currents, bias, n_steps: int, weights: np.ndarray):
+def spikes(model: NeuronModel, c: Constants, currents: Any, bias: Any, n_steps: int, weights: np.ndarray) -> Any:
     """A layer's spikes from rest; see `layerwise.spikes`."""
     layer = currents.shape[1:]
     flat = tf.reshape(tf.cast(currents, tf.float32), (currents.shape[0], -1))
