@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cotrain.hardware.errors import CorruptError, MissingError
 from cotrain.pipeline.datasets.base import Unusable
-from fuzz import killed, readers
+from fuzz import inputs, killed, readers
 
 HERE = Path(__file__).parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -61,3 +61,12 @@ def test_a_kill_is_where_it_is_asked_for(tmp_path, at, left):
 def test_what_a_file_holds_cannot_write_to_the_terminal(kind):
     text = str(kind("label 'a\x1b[2J\r\nb\u202e' of x.json"))
     assert text.isprintable() and "a\\x1b[2J\\r\\nb\\u202e" in text
+
+
+@pytest.mark.parametrize("name, number", [("onnx", 200013), ("onnx", 200188), ("keras", 200419)])
+def test_models_that_were_no_one_line_once(name, number, tmp_path):
+    """A name that is no UTF-8, a border of 16 million pixels, an index of HDF5 that points nowhere."""
+    reader = readers.READERS[name]
+    file, data = inputs.spoilt(reader, reader.seeds(tmp_path), number)
+    (tmp_path / file).write_bytes(data)
+    assert inputs.outcome(reader, tmp_path / file) in ("read", "refused")

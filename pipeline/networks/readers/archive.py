@@ -99,7 +99,9 @@ class Weights:
         """Arrays of a layer's group and below, by the last two parts of their names."""
         try:
             self._collect_below(group, outer)
-        except RuntimeError as error:  # of the C library, for a damaged index
+        except CorruptError:
+            raise
+        except Exception as error:  # of the C library and what lies between, for a damaged index
             raise CorruptError(
                 f"{self.name}: the weights of {outer} cannot be read ({_line(error)}); {AGAIN}"
             ) from None
@@ -129,9 +131,9 @@ class Weights:
             if not isinstance(link, h5py.HardLink):
                 raise CorruptError(f"{self.name}: {key} is a link to another place, which is not followed; {AGAIN}")
             found = parent[key]
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
-            if isinstance(error, CorruptError):
-                raise
+        except CorruptError:
+            raise
+        except Exception as error:  # h5py raises what the C library says, and OverflowError
             raise CorruptError(f"{self.name}: {key} cannot be read ({_line(error)}); {AGAIN}") from None
         return found if isinstance(found, h5py.Group) else None
 

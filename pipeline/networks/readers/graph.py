@@ -20,7 +20,6 @@ from cotrain.pipeline.networks.spec import IMAGE
 if TYPE_CHECKING:
     from cotrain.pipeline.networks.arithmetic import Border
 
-
 VALUES_MOST = 10**8  # of a layer's output; a chip has 131,072 neurons
 
 
@@ -79,6 +78,8 @@ class Lowering(Neurons):
                 f"layer {label}: a kernel of {kernel.shape[0]} by {kernel.shape[1]} pixels does not fit into "
                 f"{height} by {width}; give a larger input shape"
             )
+        padded = [n + border[2 * i] + border[2 * i + 1] for i, n in enumerate((height, width))]
+        _affordable((*padded, value.shape[-1]), label)  # a stride may make less of it again
         _affordable((*size, kernel.shape[-1]), label)
         kernel = np.asarray(kernel, np.float64)
         terms = [linear.then_conv(term, kernel, stride, border, size) for term in value.terms]

@@ -206,7 +206,9 @@ class OnnxModel:
 
 
 def _label(node) -> str:
-    return (node.name or (node.output[0] if node.output else "") or node.op_type).strip("/").replace("/", "_")
+    name = node.name or (node.output[0] if node.output else "") or node.op_type
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name  # bytes where it is no UTF-8
+    return text.strip("/").replace("/", "_")
 
 
 def _attributes(node) -> Dict[str, Any]:
