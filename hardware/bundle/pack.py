@@ -31,7 +31,7 @@ from cotrain.hardware.preflight.report import Report
 if TYPE_CHECKING:
     from cotrain.hardware.chip.limits import Board
     from cotrain.hardware.placement.cores import Network
-    from cotrain.hardware.simulator.predict import Stats
+    from cotrain.hardware.simulator.results import Stats
 
 MAX_BYTES = 10_000_000  # what a lab takes by mail
 TEXTS = ("README.md", "requirements.txt", "environment.sh", "LICENSE", "NOTICE.md")

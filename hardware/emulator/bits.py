@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, Tuple
+
 import numpy as np
 from cotrain.hardware.emulator.compiled import njit
 from cotrain.hardware.emulator.vectors import lowest_bit, n_bits
 
 
 @njit(boundscheck=False)
-def scatter(words, column, value, out):
+def scatter(words: np.ndarray, column: np.ndarray, value: Any, out: np.ndarray) -> None:
     """Write spikes where they belong, and nothing else: zeros that no spike touches need not be in memory.
 
     Parameters
@@ -38,7 +40,7 @@ def unpacked(words: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndarra
 
 
 @njit(boundscheck=False)
-def listed(words, column):
+def listed(words: np.ndarray, column: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """(start, lines) of spikes: ``lines[start[t] : start[t + 1]]`` are those of step t; parameters as of `scatter`."""
     n_steps = words.shape[0]
     start = np.zeros(n_steps + 1, dtype=np.int64)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Optional, Sequence
+from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 from cotrain.hardware.compiler.program import ARRAYS, Program
@@ -133,7 +133,16 @@ class Emulator:
         draws = [rng.randint(-127, 128, size=n, dtype=np.int32)[self._noisy] for _ in range(n_steps)]
         return ((np.stack(draws) + self._noise_offset) * self._noise_scale).astype(np.int32)
 
-    def run_one(self, scratch, start, lines, n_steps, noise, counts, resume=False) -> Recording:
+    def run_one(
+        self,
+        scratch: Any,
+        start: np.ndarray,
+        lines: np.ndarray,
+        n_steps: int,
+        noise: np.ndarray,
+        counts: np.ndarray,
+        resume: bool = False,
+    ) -> Recording:
         """Run one sample, from rest unless `resume`; see `kernels.run_sample`."""
         if not resume:
             for state in (scratch.u, scratch.v, scratch.r):
@@ -151,13 +160,15 @@ class Emulator:
         )  # fmt: skip
         return recorder.recording(words, us, vs, n_spikes, n_synops, overflows)
 
-    def read(self, recording: Recording, key: str, compartments) -> np.ndarray:
+    def read(self, recording: Recording, key: str, compartments: Any) -> np.ndarray:
         """(n_steps, n) values of some recorded compartments."""
         return self.recorder.read(recording, key, compartments)
 
     # --- many samples
 
-    def run(self, spikes: Sequence[np.ndarray], n_steps: int, seed: int = 0, threads: Optional[int] = None):
+    def run(
+        self, spikes: Sequence[np.ndarray], n_steps: int, seed: int = 0, threads: Optional[int] = None
+    ) -> List[Recording]:
         """Run a batch without a host.
 
         Parameters
@@ -194,7 +205,7 @@ class Emulator:
             return list(pool.map(one, range(n_samples)))
 
 
-def input_lists(spikes, n_steps):
+def input_lists(spikes: Sequence[np.ndarray], n_steps: int) -> Tuple[np.ndarray, np.ndarray]:
     """Spike lists of `kernels.run_sample` from one (n_steps, size) array per input, one step later."""
     start = np.zeros((len(spikes), n_steps + 1), dtype=np.int64)
     lines, total = [], 0

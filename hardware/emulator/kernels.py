@@ -16,6 +16,7 @@ same targets follow each other in a list; `deliver` adds up their rows of 16-bit
 from __future__ import annotations
 
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 from cotrain.hardware.emulator.compiled import njit
@@ -61,7 +62,9 @@ Readout = namedtuple("Readout", ["word", "u_start", "u_place", "v_start", "v_pla
 
 
 @njit(**_OPTIONS)
-def deliver(layout, projection, lines, first, last, q, at, rows):
+def deliver(
+    layout: Any, projection: int, lines: np.ndarray, first: int, last: int, q: np.ndarray, at: Any, rows: np.ndarray
+) -> int:
     """Add the weights of all spikes ``lines[first:last]`` of a projection to q; return the synaptic operations done.
 
     ``q[at + place]`` is the synaptic input of a place.
@@ -116,7 +119,7 @@ def deliver(layout, projection, lines, first, last, q, at, rows):
 
 
 @njit(**_OPTIONS)
-def deliver_flat(layout, projection, lines, first, last, q, at):
+def deliver_flat(layout: Any, projection: int, lines: np.ndarray, first: int, last: int, q: np.ndarray, at: Any) -> int:
     """`deliver`, each spike by itself."""
     start, table = layout.flat_start[projection], layout.flat_line
     shift = layout.projection_shift[projection]
@@ -154,7 +157,7 @@ def deliver_flat(layout, projection, lines, first, last, q, at):
 
 
 @njit(**_OPTIONS)
-def one_by_one(layout, projection, n_lines, n_spikes):
+def one_by_one(layout: Any, projection: int, n_lines: int, n_spikes: int) -> bool:
     """Whether `deliver_flat` is quicker than `deliver`, by rough numbers of cycles (measured)."""
     if layout.flat_start[projection] < 0 or n_lines == 0:
         return False
@@ -164,7 +167,7 @@ def one_by_one(layout, projection, n_lines, n_spikes):
 
 
 @njit(**_OPTIONS)
-def collect(layout, layer, words, scratch, at, counts):
+def collect(layout: Any, layer: int, words: np.ndarray, scratch: Any, at: Any, counts: np.ndarray) -> int:
     """Append the places (within the layer) whose bit is set to `events` from `at` on; return where the list ends."""
     first = layout.layer_start[layer]
     events = scratch.events
@@ -180,7 +183,9 @@ def collect(layout, layer, words, scratch, at, counts):
 
 
 @njit(**_OPTIONS)
-def arrive(layout, layer, t, s, at, scratch, input_start, input_lines):
+def arrive(
+    layout: Any, layer: int, t: int, s: int, at: Any, scratch: Any, input_start: np.ndarray, input_lines: np.ndarray
+) -> int:
     """Add the weights of what reaches a layer in step t, the s-th of its chunk, to q from `at` on; returns synops."""
     n_layers = layout.layer_start.size - 1
     slot, n_synops = scratch.slot, 0
@@ -199,9 +204,10 @@ def arrive(layout, layer, t, s, at, scratch, input_start, input_lines):
 
 @njit(**_OPTIONS)
 def run_layer(
-    layout, layer, t, s, n, scratch, readout, input_start, input_lines, noise, words, us, vs,
-    n_spikes, n_synops, overflows, counts,
-):  # fmt: skip
+    layout: Any, layer: int, t: int, s: int, n: int, scratch: Any, readout: Any, input_start: np.ndarray,
+    input_lines: np.ndarray, noise: np.ndarray, words: np.ndarray, us: np.ndarray, vs: np.ndarray,
+    n_spikes: np.ndarray, n_synops: np.ndarray, overflows: np.ndarray, counts: np.ndarray,
+) -> None:  # fmt: skip
     """Run a layer for `n` steps from t on, the s-th and following of their chunk."""
     slot, stride = scratch.slot, scratch.q_stride
     for k in range(n):
@@ -225,9 +231,10 @@ def run_layer(
 
 @njit(**_OPTIONS)
 def run_sample(
-    layout, scratch, readout, n_steps, input_start, input_lines, noise, words, us, vs,
-    n_spikes, n_synops, overflows, counts,
-):  # fmt: skip
+    layout: Any, scratch: Any, readout: Any, n_steps: int, input_start: np.ndarray, input_lines: np.ndarray,
+    noise: np.ndarray, words: np.ndarray, us: np.ndarray, vs: np.ndarray,
+    n_spikes: np.ndarray, n_synops: np.ndarray, overflows: np.ndarray, counts: np.ndarray,
+) -> None:  # fmt: skip
     """Run one sample.
 
     Parameters

@@ -366,7 +366,7 @@ def _digits(table, scale):
         yield digit if bits is None else digit & ((1 << bits) - 1)
 
 
-def stages_of(n_layers, edges):
+def stages_of(n_layers: int, edges: Any) -> List[List[int]]:
     """Layers in order of dependence; layers that feed each other (recurrent networks) share a stage."""
     reach = np.eye(n_layers, dtype=bool)
     for source, target in edges:

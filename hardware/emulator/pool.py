@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Dict, List, Tuple
+
 import numpy as np
 from cotrain.hardware.emulator.vectors import LANES
 
@@ -9,17 +11,23 @@ from cotrain.hardware.emulator.vectors import LANES
 class Pool:
     """Patterns, groups and rows of weights, each kept once."""
 
-    def __init__(self):
-        self.patterns, self.groups, self.row_at = {}, {}, {}
-        self.pattern_start, self.pattern_targets, self.positions = [0], [], []
-        self.run_offset, self.run_blocks = [], []
-        self.weights, self.n_weights = [], 0
+    def __init__(self) -> None:
+        self.patterns: Dict[bytes, int] = {}
+        self.groups: Dict[Any, int] = {}
+        self.row_at: Dict[Any, int] = {}
+        self.pattern_start: List[int] = [0]
+        self.pattern_targets: List[int] = []
+        self.positions: List[Any] = []
+        self.run_offset: List[int] = []
+        self.run_blocks: List[int] = []
+        self.weights: List[np.ndarray] = []
+        self.n_weights = 0
 
-    def group(self, first, pattern):
+    def group(self, first: int, pattern: int) -> int:
         """Number of the group that starts at a place."""
         return self.groups.setdefault((int(first), pattern), len(self.groups))
 
-    def pattern(self, offset):
+    def pattern(self, offset: np.ndarray) -> int:
         """Number of the pattern of these (sorted, distinct) places, relative to the first."""
         key = offset.tobytes()
         if key not in self.patterns:
@@ -40,7 +48,7 @@ class Pool:
         self.pattern_start.append(len(self.run_offset))
         self.pattern_targets.append(len(offset))
 
-    def rows(self, table, pattern):
+    def rows(self, table: np.ndarray, pattern: int) -> np.ndarray:
         """Store (n_atoms, n_targets) weights; return where each row starts, in multiples of LANES."""
         position, width = self.positions[pattern]
         padded = np.zeros((len(table), width), dtype=np.int16)
@@ -52,7 +60,7 @@ class Pool:
             self.n_weights += padded.size
         return (self.row_at[key] + np.arange(len(table)) * (width // LANES)).astype(np.int32)
 
-    def arrays(self):
+    def arrays(self) -> Dict[str, np.ndarray]:
         keys = np.array(list(self.groups), dtype=np.int32).reshape(-1, 2)
         # the kernels load up to 128 weights at once
         weights = self.weights + [np.zeros(128, dtype=np.int16)]
@@ -67,14 +75,15 @@ class Pool:
         }
 
 
-def numbers(values, start):
+def numbers(values: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Number the stretches values[start[k] : start[k + 1]]; equal ones get equal numbers."""
-    data, known = values.tobytes(), {}
+    data = values.tobytes()
+    known: Dict[bytes, int] = {}
     at = (start * values.itemsize).tolist()
     return np.array([known.setdefault(data[a:b], len(known)) for a, b in zip(at, at[1:])], dtype=np.int32)
 
 
-def distinct_rows(table):
+def distinct_rows(table: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """First place of every distinct row, rows in ascending order; and the number of each row among them."""
     start = np.arange(len(table) + 1) * table.shape[1]
     number = numbers(np.ascontiguousarray(table), start)

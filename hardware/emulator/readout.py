@@ -135,7 +135,15 @@ class Recorder:
         mine = [_slice_or_index(inverse[a:b]) for a, b in zip(ends, ends[1:])]
         return self._bits_to(self.columns["spiked"][distinct]), len(distinct), mine
 
-    def recording(self, words, currents, voltages, n_spikes, n_synops, overflows) -> Recording:
+    def recording(
+        self,
+        words: np.ndarray,
+        currents: np.ndarray,
+        voltages: np.ndarray,
+        n_spikes: np.ndarray,
+        n_synops: np.ndarray,
+        overflows: np.ndarray,
+    ) -> Recording:
         """The `Recording` of what the kernels have written."""
         n_columns = len(self.columns["spiked"])
         return Recording(words, self.bit_column, n_columns, currents, voltages, n_spikes, n_synops, overflows)
@@ -146,7 +154,7 @@ class Recorder:
             key, lambda: recording.voltages
         )()
 
-    def read(self, recording: Recording, key: str, compartments) -> np.ndarray:
+    def read(self, recording: Recording, key: str, compartments: Any) -> np.ndarray:
         """(n_steps, n) values of some recorded compartments."""
         return self.table(recording, key)[:, self._column_of[key][compartments]]
 

@@ -11,6 +11,8 @@ with decay(x, δ) = sign(x) ⌊|x| (4096 − δ) / 4096⌋ and wrap(x, b) the tw
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from cotrain.hardware.emulator.compiled import njit
 from cotrain.hardware.emulator.memory import LIF, RELU
@@ -41,7 +43,9 @@ def _decay(x, keep):
 
 
 @njit(**_OPTIONS)
-def update_compartments(layout, first, q_at, scratch, overflows, noise):
+def update_compartments(
+    layout: Any, first: int, q_at: int, scratch: Any, overflows: np.ndarray, noise: np.ndarray
+) -> np.uint16:
     """Update `LANES` compartments of any kind one by one, for one step; returns their spikes as bits.
 
     Their synaptic input begins at ``scratch.q[q_at]``; `noise` is one value per noisy compartment.
@@ -81,7 +85,7 @@ def update_compartments(layout, first, q_at, scratch, overflows, noise):
 
 
 @njit(**_OPTIONS)
-def update_layer(layout, layer, n, scratch, overflows, noise):
+def update_layer(layout: Any, layer: int, n: int, scratch: Any, overflows: np.ndarray, noise: np.ndarray) -> None:
     """Update a layer for `n` steps in a row, of which the synaptic input lies in ``scratch.q``.
 
     Its spikes are bits of ``scratch.words``. `noise` is that of the first step: layers that have some run step by step.

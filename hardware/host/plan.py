@@ -15,84 +15,20 @@ first step only.
 
 from __future__ import annotations
 
-import copy
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-import nengo
 import numpy as np
-from cotrain.hardware.errors import CotrainError, InputError
+from cotrain.hardware.host.batched import BATCHED
 from cotrain.hardware.host.exact import ExactConvolution
-from cotrain.hardware.host.neurons import count_spikes, neuron_step
+from cotrain.hardware.host.operators import failure, remembers, rng_of, with_copy
 from cotrain.hardware.host.schedule import WORD, ListedSpikes, Schedule, Spikes
-from nengo.builder.neurons import SimNeurons
-from nengo.builder.operator import Copy, DotInc, ElementwiseInc, Reset, SimPyFunc, SparseDotInc, TimeUpdate
+from nengo.builder.operator import Copy, DotInc, ElementwiseInc, Reset, SparseDotInc, TimeUpdate
 from nengo.builder.probe import SimProbe
 from nengo.builder.processes import SimProcess
 from nengo.builder.signal import SignalDict
 from nengo.builder.transforms import GeneralConvInc
-from nengo.synapses import LinearFilter
 
 _PURE = (Reset, Copy, ElementwiseInc, DotInc, SparseDotInc, GeneralConvInc)
-# processes that never draw a random number; those of nengo_loihi's links between host and chip are told by their module
-_DRAW_NOTHING = (
-    nengo.processes.PresentInput,
-    nengo.processes.Piecewise,
-    nengo.Lowpass,
-    nengo.Alpha,
-    nengo.synapses.Triangle,
-    LinearFilter,
-)
-
-
-def make_steps(sim: Any, rng: Any) -> list:
-    """Step functions of a `nengo.Simulator`, which draw from ``rng`` what the network has not seeded.
-
-    As in ``nengo.Simulator.reset``, only that an operator which draws nothing takes nothing from ``rng``: with other
-    inputs or filters, the random numbers of all others stay the same.
-    """
-    return [_guarded(op, op.make_step(sim.signals, sim.dt, rng_of(op, rng)), sim.model) for op in sim.step_order]
-
-
-def rng_of(op: Any, rng: Any) -> Any:
-    """The source of an operator's random numbers."""
-    process = getattr(op, "process", None)
-    draws = not (type(process) in _DRAW_NOTHING or type(process).__module__.startswith("nengo_loihi."))
-    return rng if draws else np.random.RandomState(0)
-
-
-def _guarded(op, step, model):
-    """A step that says whose function failed."""
-    if not isinstance(op, SimPyFunc):
-        return step
-
-    def run():
-        try:
-            step()
-        except Exception as error:
-            raise failure(op, model, error) from error
-
-    return run
-
-
-def owner(op: Any, model: Any) -> str:
-    """The object whose function or process an operator runs."""
-    if isinstance(op, SimNeurons):
-        signal = op.output
-    else:
-        signal = op.output if op.output is not None else (op.sets + op.incs + op.reads)[-1]
-    for obj, signals in model.sig.items():
-        if any(s is signal for s in signals.values()):
-            return str(obj)
-    function = getattr(op, "fn", getattr(op, "process", None))
-    return f"the function {getattr(function, '__name__', function)}"
-
-
-def failure(op: Any, model: Any, error: BaseException) -> CotrainError:
-    """An error of a user's function as one line."""
-    if isinstance(error, CotrainError):
-        return error
-    said = " ".join(str(error).split())
-    return InputError(f"{owner(op, model)}: failed while it ran: {type(error).__name__}{': ' if said else ''}{said}")
 
 
 class HostPlan:
@@ -317,12 +253,12 @@ class HostBatch:
     # --- one operator
 
     def _step(self, op):
-        for kind, make in _BATCHED.items():
+        for kind, make in BATCHED.items():
             if isinstance(op, kind):
                 step = make(self, op)
                 if step is not None:
                     return step
-        return self._row_by_row(op)
+        return self.row_by_row(op)
 
     def _scheduled(self, op, needed):
         """Work out all spikes in the first step; play them where their values are needed."""
@@ -343,20 +279,20 @@ class HostBatch:
 
         return run
 
-    def _row_signals(self, b, op):
+    def row_signals(self, b: int, op: Any) -> SignalDict:
         signals = SignalDict()
         for sig in op.all_signals:
             value = self.view(sig)
             dict.__setitem__(signals, sig, value if self.plan.shared(sig.base) else value[b, ...])
         return signals
 
-    def _row_by_row(self, op):
+    def row_by_row(self, op: Any) -> Callable[[], None]:
         """The operator's own step function, on views of each sample's row."""
         plan = self.plan
         steps = []
         for b in range(self.n):
             mine = with_copy(op, self._remembered[b].get(op))
-            steps.append(mine.make_step(self._row_signals(b, op), plan.dt, rng_of(op, self._rngs[b])))
+            steps.append(mine.make_step(self.row_signals(b, op), plan.dt, rng_of(op, self._rngs[b])))
 
         def run():
             try:
@@ -370,167 +306,3 @@ class HostBatch:
     def _draws(self):
         """Whether any operator may draw a random number."""
         return any(isinstance(op, SimProcess) and rng_of(op, self) is self for op in self.plan.order)
-
-
-def remembers(op: Any) -> bool:
-    """Whether an operator may keep something in Python objects: functions, and what is not Nengo's own."""
-    if isinstance(op, SimProcess):
-        return not type(op.process).__module__.startswith(("nengo.", "nengo_loihi."))
-    own_type = isinstance(op, SimNeurons) and not type(op.neurons).__module__.startswith(("nengo.", "nengo_loihi."))
-    return isinstance(op, SimPyFunc) or own_type or bool(getattr(op, "state_extra", None))
-
-
-def remembered_by(op: Any, random_states: Any) -> Any:
-    """What an operator keeps in Python objects, and not in signals."""
-    if isinstance(op, SimPyFunc):
-        return op.fn
-    if isinstance(op, SimProcess):
-        return op.process
-    return op.neurons, random_states.get(op, op.state_extra)
-
-
-def with_copy(op: Any, kept: Any) -> Any:
-    """The operator with a copy of what it keeps (None: itself)."""
-    if kept is None:
-        return op
-    op = copy.copy(op)
-    remember(op, kept)
-    return op
-
-
-def remember(op: Any, kept: Any) -> None:
-    """Give an operator what it shall keep; the counterpart of `remembered_by`."""
-    if isinstance(op, SimPyFunc):
-        op.fn = kept
-    elif isinstance(op, SimProcess):
-        op.process = kept
-    else:
-        op.neurons, op.state_extra = kept
-
-
-def _reset(batch, op):
-    dst, value = batch.view(op.dst), op.value
-
-    def run():
-        dst[...] = value
-
-    return run
-
-
-def _copy(batch, op):
-    if not all(s is None or isinstance(s, slice) for s in (op.src_slice, op.dst_slice)):
-        return None
-    src, dst = batch.view(op.src), batch.view(op.dst)
-    if batch.plan.shared(op.dst.base):
-        return None
-    if op.dst_slice is not None:
-        dst = dst[:, op.dst_slice]
-    if op.src_slice is not None:
-        src = src[op.src_slice] if batch.plan.shared(op.src.base) else src[:, op.src_slice]
-    if op.inc:
-
-        def run():
-            np.add(dst, src, out=dst)
-
-    else:
-
-        def run():
-            dst[...] = src
-
-    return run
-
-
-def _elementwise(batch, op):
-    # a row of a batch broadcasts like the vector it is, unless a factor is a matrix
-    shapes = {s.shape for s in (op.A, op.X, op.Y)}
-    if len(op.Y.shape) != 1 or not shapes <= {(), op.Y.shape}:
-        return None
-    a, x, y = (_column(batch, s) for s in (op.A, op.X, op.Y))
-
-    def run():
-        np.add(y, a * x, out=y)
-
-    return run
-
-
-def _column(batch, sig):
-    value = batch.view(sig)
-    return value[:, None] if sig.shape == () and not batch.plan.shared(sig.base) else value
-
-
-def _convolution(batch, op):
-    rows = [
-        (signals[op.X], signals[op.Y], op.make_step(signals, batch.plan.dt, None))
-        for signals in (batch._row_signals(b, op) for b in range(batch.n))
-    ]
-    exact = batch.plan.exact[op]
-    whole = batch.view(op.Y)
-
-    def run():
-        listed = batch.listed(op.X)
-        if listed is not None and exact.add_listed(listed, whole):
-            return
-        for x, y, step in rows:
-            if not exact.add(x, y):
-                step()
-
-    return run
-
-
-def _neurons(batch, op):
-    step = neuron_step(op, batch)
-    label = batch.plan.neurons.get(op.output)
-    output = batch.view(op.output)
-    if step is None:  # a type that is not known to work element by element
-        step = batch._row_by_row(op)
-    if label is None:
-        return step
-    total, counts = batch.spikes[label], batch.counts[label]
-
-    def run():
-        step()
-        count_spikes(output, total, counts)
-
-    return run
-
-
-def _process(batch, op):
-    key = batch.plan.senders.get(id(op.process))
-    if key is None:
-        return _filter(batch, op) if isinstance(op.process, LinearFilter) else None
-    source = batch.view(op.input)
-
-    def run():
-        batch.sent[key] = source
-
-    return run
-
-
-def _filter(batch, op):
-    """A filter of first order, x ← a x; x ← x + b u (``LinearFilter.OneX``)."""
-    if op.mode != "update" or op.input is None or len(op.input.shape) != 1:
-        return None
-    row = batch.view(op.state["X"])[0]
-    step = op.process.make_step(op.input.shape, op.output.shape, batch.plan.dt, None, {"X": row})
-    if not isinstance(step, LinearFilter.OneX):
-        return None
-    a, b = step.a, step.b
-    state, u, output = batch.view(op.state["X"]), batch.view(op.input), batch.view(op.output)
-    x = state[:, 0]
-
-    def run():
-        np.multiply(x, a, out=x)
-        np.add(x, b * u, out=x)
-        output[...] = x
-
-    return run
-
-
-_BATCHED = {
-    Reset: _reset,
-    Copy: _copy,
-    ElementwiseInc: _elementwise,
-    GeneralConvInc: _convolution,
-    SimNeurons: _neurons,
-    SimProcess: _process,
-}

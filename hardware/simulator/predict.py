@@ -7,9 +7,9 @@ does not depend on the size of the test set, but for the result itself.
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from threading import Lock, local
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import numpy as np
 from cotrain.hardware.emulator.bits import listed
@@ -17,42 +17,19 @@ from cotrain.hardware.emulator.emulator import Emulator, default_threads
 from cotrain.hardware.emulator.readout import SpikeReader, decode
 from cotrain.hardware.errors import InputError
 from cotrain.hardware.host.copies import Copies
-from cotrain.hardware.host.neurons import scale_into, spike_lines
-from cotrain.hardware.host.plan import HostBatch, HostPlan, owner, remembered_by
+from cotrain.hardware.host.neurons import spike_lines
+from cotrain.hardware.host.operators import owner, remembered_by
+from cotrain.hardware.host.plan import HostBatch, HostPlan
 from cotrain.hardware.simulator.links import HostLinks
-from cotrain.hardware.simulator.outputs import KeptSpikes, Outputs
+from cotrain.hardware.simulator.lists import NOTHING, in_a_row, now, one_later
 from cotrain.hardware.simulator.recording import sampled
+from cotrain.hardware.simulator.results import BatchResult, Received, Result, StatsSum
 
 _ROW_BYTES = 4 << 20  # host state of a batch: more samples cost cache, fewer cost Python's share of each step
 _MAX_BATCH = 32  # samples
 RESULT_BYTES = 3 << 30  # results larger than this do not leave room in 4 GB
 WORK_BYTES = 2 << 30  # what all threads together may hold of samples that they work on
 _LIST_BYTES = 128  # a step's list of spikes on Python's heap
-
-
-@dataclass
-class Stats:
-    """What happened during the last `predict` (or, after `run_steps`, since the start).
-
-    Attributes
-    ----------
-    spikes : dict of {label: (n_samples,) int64}
-        Spikes of each ensemble, on and off the chip.
-    neuron_spikes : dict of {label: (n_neurons,) int64}
-        Spikes of each neuron, summed over samples, in the order of the ensemble.
-    synops : dict of {label: (n_samples,) int64}
-        Synaptic operations (a spike times a weight in synapse memory) arriving at each ensemble on the chip.
-    input_spikes_max : int
-        The most spikes that entered the chip in one step of any sample.
-    overflows : dict of {label: int}
-        Registers that wrapped around: synaptic input, current, membrane input.
-    """
-
-    spikes: Dict[str, np.ndarray] = field(default_factory=dict)
-    neuron_spikes: Dict[str, np.ndarray] = field(default_factory=dict)
-    synops: Dict[str, np.ndarray] = field(default_factory=dict)
-    input_spikes_max: int = 0
-    overflows: Dict[str, int] = field(default_factory=dict)
 
 
 class BatchRunner:
@@ -71,7 +48,9 @@ class BatchRunner:
         Of neurons on the host that fire by chance, as they were built.
     """
 
-    def __init__(self, emulator: Emulator, links: HostLinks, feeds, ensembles, seed: int, random_states=None):
+    def __init__(
+        self, emulator: Emulator, links: HostLinks, feeds: Any, ensembles: Any, seed: int, random_states: Any = None
+    ):
         self.emulator, self.links, self.seed = emulator, links, seed
         self.random_states = random_states or {}
         self.program = emulator.program
@@ -109,30 +88,31 @@ class BatchRunner:
 
     # --- one batch
 
-    def run_batch(self, values, n, n_steps, first_kept, host_probes):
+    def run_batch(self, values: Dict[Any, np.ndarray], n: int, n_steps: int, first_kept: int, host_probes: Any) -> Any:
         """Run `n` samples; `values` is {node: (n, 1 or n_steps, size)}, `host_probes` what probes there write to."""
-        out = _BatchResult(self.emulator, n, self.labels, host_probes)
+        out = BatchResult(self.emulator, n, self.labels, host_probes)
         noise = self.emulator.noise(np.random.RandomState(self.seed), n_steps)
         kept = [dict(zip(self._remembering, self._copies.fresh())) for _ in range(n)]
         if self.links.scheduled:
             arriving = self._before(values, n, n_steps, first_kept, out, kept)
-            recordings = [self._chip(*arriving(b), n_steps, noise, out, b) for b in range(n)]
+            lists = map(arriving, range(n))
+            recordings = [self._chip(start, lines, n_steps, noise, out, b) for b, (start, lines) in enumerate(lists)]
             self._after(values, recordings, n, n_steps, first_kept, out, kept)
         else:
             recordings = self._together(values, n, n_steps, noise, first_kept, out, kept)
         steps = np.arange(1, n_steps + 1)
         for probe, (index, filtered) in self.links.probes.items():
             compiled = self.program.probes[index]
-            kept = sampled(steps, probe.sample_every, self.program.dt_s)
-            kept = slice(first_kept, None) if kept.all() else kept & (steps > first_kept)
+            seen = sampled(steps, probe.sample_every, self.program.dt_s)
+            rows: Any = slice(first_kept, None) if seen.all() else seen & (steps > first_kept)
             if probe in self.kept_as_bits:
                 mine = self.kept_as_bits[probe].words
-                out.probes[probe] = [recording.words[kept, mine] for recording in recordings]
+                out.probes[probe] = [recording.words[rows, mine] for recording in recordings]
                 continue
             for recording in recordings:
                 data = decode(compiled, self.emulator.recorder.probe_outputs(recording, index))
                 data = data if filtered is None else filtered(data)
-                out.probes.setdefault(probe, []).append(np.asarray(data)[kept])
+                out.probes.setdefault(probe, []).append(np.asarray(data)[rows])
         return out
 
     def _feed(self, batch, values, t):
@@ -154,7 +134,7 @@ class BatchRunner:
                     events[b][k].append(self._scheduled[k, step])
             elif k not in batch.sent:
                 for b in range(n):
-                    events[b][k].append(_NOTHING)
+                    events[b][k].append(NOTHING)
 
     def _no_events(self, n):
         return [[[] for _ in self.program.input_size] for _ in range(n)]
@@ -191,12 +171,12 @@ class BatchRunner:
 
     def _arriving(self, batch, events, n_steps, out, b):
         sent = [
-            batch.direct[k].lists[b] if k in batch.direct else _in_a_row(lists, n_steps)
+            batch.direct[k].lists[b] if k in batch.direct else in_a_row(lists, n_steps)
             for k, lists in enumerate(events)
         ]
         per_step = sum((np.diff(start) for start, _ in sent), np.zeros(n_steps, dtype=np.int64))
         out.input_spikes_max = max(out.input_spikes_max, int(per_step.max(initial=0)))
-        return _one_later(sent, n_steps)
+        return one_later(sent, n_steps)
 
     def _chip(self, start, lines, n_steps, noise, out, b):
         scratch = self._scratch(n_steps)
@@ -221,7 +201,7 @@ class BatchRunner:
             if lists is not None and sig is sig.base and len(sig.shape) == 1:
                 spikes.append(batch.receive(sig, lists, value))
             else:
-                received.append((batch.view(sig), [_Received(self, index, r) for r in recordings]))
+                received.append((batch.view(sig), [Received(self, index, r) for r in recordings]))
         for t in range(n_steps):
             self._feed(batch, values, t)
             # nengo-loihi queues the value of step t for step t + 1; the first one is there at once
@@ -256,13 +236,13 @@ class BatchRunner:
             batch.step()
             self._keep(batch, t, first_kept, out)
             for b in range(n):
-                start, lines = _now([lists[-1] if lists else _NOTHING for lists in events[b]])
+                start, lines = now([lists[-1] if lists else NOTHING for lists in events[b]])
                 row = noise[t : t + 1] if len(noise) > 1 else noise[:1]
                 recording = self.emulator.run_one(scratches[b], start, lines, 1, row, out.counts, resume=t > 0)
                 out.add_chip(b, recording)
                 parts[b].append(recording)
                 for index, sig in signals:
-                    _Received(self, index, recording).write(0, batch.view(sig)[b])
+                    Received(self, index, recording).write(0, batch.view(sig)[b])
             self._sent(batch, events, t + 1, n)
             for b in range(n):
                 out.input_spikes_max = max(out.input_spikes_max, sum(len(lists[-1]) for lists in events[b]))
@@ -292,7 +272,16 @@ class BatchRunner:
 
     # --- all batches
 
-    def run(self, values, n_samples, n_steps, last_steps, probes, progress, threads=None):
+    def run(
+        self,
+        values: Dict[Any, np.ndarray],
+        n_samples: int,
+        n_steps: int,
+        last_steps: Optional[int],
+        probes: Any,
+        progress: Any,
+        threads: Optional[int] = None,
+    ) -> Any:
         """Run all samples; returns ({probe: (n_samples, n_kept, size)}, Stats)."""
         threads = threads or default_threads()
         first_kept = 0 if last_steps is None else n_steps - last_steps
@@ -303,8 +292,8 @@ class BatchRunner:
         self._remembering = [op for _, op in ops]
         self._copies = Copies([(name, remembered_by(op, self.random_states)) for name, op in ops])
         host_probes = self._host_probes(n_samples, n_steps, first_kept)
-        result = _Result(probes, n_samples, host_probes)
-        stats = _StatsSum(self, n_samples)
+        result = Result(probes, n_samples, host_probes)
+        stats = StatsSum(self, n_samples)
         lock = Lock()
 
         def work(bounds):
@@ -374,9 +363,6 @@ class BatchRunner:
                 )
 
 
-_NOTHING = np.zeros(0, dtype=np.int32)
-
-
 class _NoHost:
     sent: dict = {}
     direct: dict = {}
@@ -384,142 +370,7 @@ class _NoHost:
     counts: dict = {}
 
 
-def _in_a_row(lists, n_steps):
-    """(start, lines) from the lines of each step, as `schedule.Spikes.lines`; none in steps that are not there."""
-    start = np.zeros(n_steps + 1, dtype=np.int64)
-    start[1 : len(lists) + 1] = np.cumsum([len(one) for one in lists])
-    start[len(lists) + 1 :] = start[len(lists)]
-    return start, np.concatenate([_NOTHING, *lists])
-
-
-def _now(lists):
-    """`kernels.run_sample`'s lists for one step."""
-    ends = np.cumsum([0] + [len(lines) for lines in lists])
-    return np.stack([ends[:-1], ends[1:]], axis=1).astype(np.int64), np.concatenate([_NOTHING, *lists])
-
-
-def _one_later(sent, n_steps):
-    """`kernels.run_sample`'s lists: what was sent in one step arrives in the next one."""
-    start = np.zeros((len(sent), n_steps + 1), dtype=np.int64)
-    total = 0
-    for k, (sent_start, lines) in enumerate(sent):
-        start[k, 0] = total
-        start[k, 1:] = total + sent_start[:-1]
-        total += len(lines)
-    return start, sent[0][1] if len(sent) == 1 else np.concatenate([_NOTHING, *(lines for _, lines in sent)])
-
-
 def _joined(parts):
     first = parts[0]
     joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("words", "currents", "voltages")}
     return replace(first, n_spikes=None, n_synops=None, overflows=None, **joined)
-
-
-class _Received:
-    """Values that a node on the host gets from one sample's recording."""
-
-    def __init__(self, runner, index, recording):
-        emulator, probe = runner.emulator, runner.program.probes[index]
-        elements = runner.elements[index]
-        if elements is None:
-            self.table, self.weight = decode(probe, emulator.recorder.probe_outputs(recording, index)), None
-        else:  # no need to hold all steps as floats
-            reader, self.weight = elements
-            self.table = emulator.recorder.element_table(recording, index, reader)
-
-    def write(self, t, row):
-        if self.weight is None:
-            row[...] = self.table[t]
-        else:
-            scale_into(self.table[t], self.weight, row)
-
-
-class _BatchResult:
-    def __init__(self, emulator, n, labels, host_probes):
-        self.counts = emulator.new_counts()
-        self.n_spikes = np.zeros((n, emulator.n_layers), dtype=np.int64)
-        self.n_synops = np.zeros((n, emulator.n_layers), dtype=np.int64)
-        self.overflows = np.zeros(emulator.n_layers, dtype=np.int64)
-        self.host_spikes = {label: np.zeros(n, dtype=np.int64) for label in labels}
-        self.host_counts = {}
-        self.input_spikes_max = 0
-        self.probes: Dict[Any, list] = {}
-        self.host_probes = host_probes
-        self.n_kept: Dict[Any, int] = {}  # steps of each of these, less one
-
-    def add_chip(self, b, recording):
-        self.n_spikes[b] += recording.n_spikes
-        self.n_synops[b] += recording.n_synops
-        self.overflows += recording.overflows.sum(axis=1)
-
-    def add_host(self, batch, where=slice(None)):
-        for label, spikes in batch.spikes.items():
-            self.host_spikes[label][where] += spikes
-            counts = batch.counts[label]
-            known = self.host_counts.setdefault(label, np.zeros_like(counts))
-            known += counts
-
-
-class _Result:
-    """Collects batches into one array a probe."""
-
-    def __init__(self, probes, n_samples, host_probes):
-        self.probes, self.n_samples = probes, n_samples
-        self.arrays = dict(host_probes)
-
-    def outputs(self, readers, threads):
-        """`Outputs`; the arrays of probes that have a `SpikeReader` are words of bits."""
-        return Outputs(
-            (probe, KeptSpikes(readers[probe], self.arrays[probe], threads) if probe in readers else self.arrays[probe])
-            for probe in self.probes
-        )
-
-    def put(self, i, j, out):
-        for probe, parts in out.probes.items():
-            block = np.stack(parts)
-            if probe not in self.arrays:
-                shape = (self.n_samples,) + block.shape[1:]
-                self.arrays[probe] = np.empty(shape, dtype=block.dtype)
-            self.arrays[probe][i:j] = block
-
-
-class _StatsSum:
-    def __init__(self, runner, n_samples):
-        self.runner = runner
-        n_layers = runner.emulator.n_layers
-        self.n_spikes = np.zeros((n_samples, n_layers), dtype=np.int64)
-        self.n_synops = np.zeros((n_samples, n_layers), dtype=np.int64)
-        self.overflows = np.zeros(n_layers, dtype=np.int64)
-        self.counts = runner.emulator.new_counts().astype(np.int64)
-        self.host_spikes = {label: np.zeros(n_samples, dtype=np.int64) for label in runner.labels}
-        self.host_counts = {}
-        self.input_spikes_max = 0
-
-    def put(self, i, j, out):
-        self.n_spikes[i:j], self.n_synops[i:j] = out.n_spikes, out.n_synops
-        self.overflows += out.overflows
-        self.counts += out.counts
-        self.input_spikes_max = max(self.input_spikes_max, out.input_spikes_max)
-        for label, spikes in out.host_spikes.items():
-            self.host_spikes[label][i:j] = spikes
-        for label, counts in out.host_counts.items():
-            self.host_counts[label] = self.host_counts.get(label, 0) + counts
-
-    def stats(self):
-        return chip_stats(
-            self.runner.emulator, self.n_spikes, self.n_synops, self.overflows, self.counts,
-            self.input_spikes_max, self.host_spikes, self.host_counts,
-        )  # fmt: skip
-
-
-def chip_stats(emulator, n_spikes, n_synops, overflows, counts, input_spikes_max, host_spikes, host_counts):
-    """`Stats` with labels in the place of numbers; n_spikes and n_synops are (n_samples, n_layers)."""
-    labels = emulator.program.layers
-    neuron_spikes = {label: emulator.layer_counts(counts, k) for k, label in enumerate(labels)}
-    return Stats(
-        spikes={**host_spikes, **{label: n_spikes[:, k] for k, label in enumerate(labels)}},
-        neuron_spikes={**host_counts, **neuron_spikes},
-        synops={label: n_synops[:, k] for k, label in enumerate(labels)},
-        input_spikes_max=int(input_spikes_max),
-        overflows={label: int(overflows[k]) for k, label in enumerate(labels)},
-    )

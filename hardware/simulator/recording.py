@@ -9,7 +9,7 @@ from typing import Any, Iterable, Optional
 import numpy as np
 from cotrain.hardware.builder import door
 from cotrain.hardware.errors import InputError
-from cotrain.hardware.host.plan import make_steps
+from cotrain.hardware.host.operators import make_steps
 
 CHUNK_STEPS = 4096  # run in one go: what host and chip keep of a step in between does not add up over a long run
 RECORDED_BYTES = 3 << 30  # recordings larger than this do not leave room in 4 GB

@@ -12,13 +12,14 @@ from cotrain.hardware.compiler.compile import program_from_model
 from cotrain.hardware.emulator.emulator import Emulator, warm_up
 from cotrain.hardware.errors import InputError, MissingError, UnsupportedError
 from cotrain.hardware.host.copies import Copies
-from cotrain.hardware.host.plan import owner, remember, remembered_by, remembers
+from cotrain.hardware.host.operators import owner, remember, remembered_by, remembers
 from cotrain.hardware.placement.cores import DT_S, LoweredNetwork, Network, as_lowered
 from cotrain.hardware.progress import Progress
 from cotrain.hardware.simulator.interface import FastInterface
 from cotrain.hardware.simulator.links import built_simulator, host_links, learned_weights, reference_interface
-from cotrain.hardware.simulator.predict import BatchRunner, Stats, chip_stats
+from cotrain.hardware.simulator.predict import BatchRunner
 from cotrain.hardware.simulator.recording import CHUNK_STEPS, check_recordings, sampled
+from cotrain.hardware.simulator.results import Stats, chip_stats
 from nengo.exceptions import SimulatorClosed
 
 TARGETS = ("emulator", "reference", "loihi")
@@ -227,6 +228,7 @@ class Simulator:
             raise UnsupportedError(f"stats: target {self.target!r} does not count; use target='emulator'")
         if self._stats is None:
             chip = self._sim.sims["emulator"]
+            assert self.emulator is not None
             self._stats = chip_stats(
                 self.emulator, chip.n_spikes[None], chip.n_synops[None], chip.overflows.sum(axis=1), chip.counts,
                 max(chip.input_spikes.values(), default=0), {}, {},

@@ -108,8 +108,9 @@ def _fronts(plan: Plan, complete: list[Trial], front: list[int], links: dict[int
         return [_so_far(first, complete), *_go_on(plan, best, "best")]
     figures, chosen = [], None
     for other in others:
-        best, at = front_of_two(first, other, complete)
-        figures.append(_front(first, other, complete, set(front), (best, at), links))
+        ends = front_of_two(first, other, complete)
+        at = ends[1]
+        figures.append(_front(first, other, complete, set(front), ends, links))
         chosen = chosen or at
     return [Row(tuple(figures)), *(_go_on(plan, chosen, "knee") if chosen else [])]
 
@@ -194,8 +195,8 @@ def _parallel(plan: Plan, complete: list[Trial], summary: dict[str, Any]) -> Fig
             axes.append(f'<text class="{css}" x="{x:.1f}" y="{y}">{escape(text)}</text>')
         for label, s in labels:
             ends = choices is None
-            y = (top - 8 if s else height - bottom + 14) if ends else top + span * (1 - s) + 4
-            axes.append(f'<text class="mid small soft" {READABLE} x="{x:.1f}" y="{y:.1f}">{escape(label)}</text>')
+            place = (top - 8 if s else height - bottom + 14) if ends else top + span * (1 - s) + 4
+            axes.append(f'<text class="mid small soft" {READABLE} x="{x:.1f}" y="{place:.1f}">{escape(label)}</text>')
     front, parts = set(summary["pareto"]), []
     for k, t in sorted(enumerate(complete), key=lambda pair: pair[1]["number"] in front):
         css, faint = (FRONT, "") if t["number"] in front else (OTHERS, ' opacity="0.4"')
@@ -255,7 +256,7 @@ def _importance(plan: Plan, complete: list[Trial]) -> Table | None:
 
 def _tests(summary: dict[str, Any]) -> list[Block]:
     """One table a protocol: a row a trial, a column a model."""
-    tables = []
+    tables: list[Block] = []
     protocols = dict.fromkeys(name for found in summary["test"].values() for name in found.get("protocols", {}))
     for protocol in ("", *protocols):
         of_trial = {}

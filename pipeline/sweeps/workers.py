@@ -63,7 +63,8 @@ class DaskPool(Pool):
             A worker that came later has other versions than this process.
         """
         terms = {"versions": versions(), "threads": self.threads}
-        left, waiting = list(enumerate(tasks))[::-1], {}
+        left = list(enumerate(tasks))[::-1]
+        waiting: dict[Any, Any] = {}
         try:
             while left or waiting:
                 while left and len(waiting) < max(IN_FLIGHT * self.n_workers, 16):
