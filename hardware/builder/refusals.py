@@ -135,7 +135,7 @@ def indices_of_several_axes(net: nengo.Network) -> Iterator[Refusal]:
     for end in ("pre", "post"):
         places += [(c, f"{end}'s index", getattr(c, f"{end}_slice", None)) for c in net.all_connections]
     for obj, what, index in places:
-        if not isinstance(index, slice) and np.ndim(index) > 1:
+        if index is not None and not isinstance(index, slice) and np.ndim(index) > 1:
             yield Refusal("indices", name_of(obj), f"{what} has {np.ndim(index)} axes", "give one list of numbers")
 
 

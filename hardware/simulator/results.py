@@ -9,6 +9,7 @@ import numpy as np
 from cotrain.hardware.emulator.emulator import Emulator
 from cotrain.hardware.emulator.readout import Recording, decode
 from cotrain.hardware.host.neurons import scale_into
+from cotrain.hardware.host.plan import HostBatch
 from cotrain.hardware.simulator.outputs import KeptSpikes, Outputs
 
 
