@@ -73,11 +73,11 @@ def way_in(
     first = check(net, board, stats=stats, input_spikes_max=input_spikes_max, precompute=True, dt_s=dt_s)
     if first.fits:
         return first, True
-    limit = first.hardware_options.get("snip_max_spikes_per_step")
-    second = check(
-        net, board, stats=stats, input_spikes_max=input_spikes_max, snip_max_spikes_per_step=limit, precompute=False,
-        dt_s=dt_s,
-    )  # fmt: skip
+    by_step = {"stats": stats, "input_spikes_max": input_spikes_max, "precompute": False, "dt_s": dt_s}
+    second = check(net, board, **by_step)  # the first one knows no limit where it cannot be built
+    limit = second.hardware_options.get("snip_max_spikes_per_step")
+    if not second.fits and limit:
+        second = check(net, board, **by_step, snip_max_spikes_per_step=limit)
     return (second, False) if second.fits else (first, True)
 
 
