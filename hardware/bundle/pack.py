@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple, Union
@@ -73,11 +74,11 @@ def way_in(
     first = check(net, board, stats=stats, input_spikes_max=input_spikes_max, precompute=True, dt_s=dt_s)
     if first.fits:
         return first, True
-    by_step = {"stats": stats, "input_spikes_max": input_spikes_max, "precompute": False, "dt_s": dt_s}
-    second = check(net, board, **by_step)  # the first one knows no limit where it cannot be built
+    by_step = partial(check, net, board, stats=stats, input_spikes_max=input_spikes_max, precompute=False, dt_s=dt_s)
+    second = by_step()  # the first one knows no limit where it cannot be built
     limit = second.hardware_options.get("snip_max_spikes_per_step")
     if not second.fits and limit:
-        second = check(net, board, **by_step, snip_max_spikes_per_step=limit)
+        second = by_step(snip_max_spikes_per_step=limit)
     return (second, False) if second.fits else (first, True)
 
 

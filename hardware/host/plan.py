@@ -206,7 +206,7 @@ class HostBatch:
 
     def view(self, sig: Any) -> np.ndarray:
         """(n, ...) values of a signal; of read-only signals the shared array itself."""
-        base = sig.base
+        base: Any = sig.base
         if self.plan.shared(base):
             return self.plan.sim.signals[sig]
         base = self.plan.alias.get(base, base)

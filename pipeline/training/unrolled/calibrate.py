@@ -83,7 +83,9 @@ class _Presentation:
         self.model, self.constants, _ = neurons_of(job)
         self.weights = np.zeros((2, job.n_steps), np.float32)
         self.weights[1, -job.readout_steps :] = 1 / job.readout_steps
-        self.steps = {IMAGE: np.asarray(images[None], np.float32)}  # numbers of spikes, (n_steps, n, ...) uint8
+        self.steps: dict[str, np.ndarray] = {
+            IMAGE: np.asarray(images[None], np.float32)
+        }  # numbers of spikes, (n_steps, n, ...) uint8
 
     def currents(self, layer: Layer, params: Params, at: np.ndarray | slice) -> Any:
         """What comes into a layer, (n_steps, len(at), ...); of images one step, because they stay."""
