@@ -197,7 +197,7 @@ def test_headers_of_the_archive_are_checked(bundle, tmp_path):
 def test_emulator_reproduces_every_spike_and_resumes(unpacked_once):
     first = python(unpacked_once, "--target", "emulator", "--limit", "1")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "1 samples, all equal to the last bit" in first.stdout
+    assert "1 sample, all equal to the last bit" in first.stdout
     rest = python(unpacked_once, "--target", "emulator", "--resume")
     assert rest.returncode == 0, rest.stdout + rest.stderr
     assert "sample 1 of 3" not in rest.stdout and "3 samples, all equal" in rest.stdout

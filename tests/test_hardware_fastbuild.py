@@ -319,7 +319,7 @@ def test_evaluation_points_leave_the_generator_where_nengo_does(dimensions):
         ens = nengo.Ensemble(31, dimensions, eval_points=nengo.dists.UniformHypersphere(), encoders=Choice([[1.0]]))
     a, b = np.random.RandomState(2), np.random.RandomState(2)
     a.randn(1), b.randn(1)
-    found = fastbuild._gen_eval_points(ens, ens.eval_points, rng=a)
+    found = fastbuild.Draws(None).eval_points(ens, ens.eval_points, rng=a)
     assert np.array_equal(found, nengo.builder.ensemble.gen_eval_points(ens, ens.eval_points, rng=b))
     assert a.randn() == b.randn() and a.randint(10**9) == b.randint(10**9)
 

@@ -214,7 +214,7 @@ def read_json(path: Path) -> Any:
 
 def write_sealed(path: Path, value: dict[str, Any]) -> None:
     """Write JSON with a checksum of its own ("sha256"), so that `read_sealed` notices any change."""
-    value = json.loads(json.dumps(value))  # as it will be read
+    value = json.loads(json.dumps({key: part for key, part in value.items() if key != "sha256"}))  # as it will be read
     write_json(path, {**value, "sha256": json_digest(value)})
 
 
