@@ -30,6 +30,22 @@ ARRAYS = {
 # --- writing
 
 
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    path = tmp_path / "x [1].json"
+    code = (
+        "import os, signal, sys\nfrom cotrain.hardware import files\n"
+        "with files.writing(sys.argv[1]) as temporary:\n    temporary.write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
+    assert [p.suffix for p in tmp_path.iterdir()] == [".tmp"]
+    with files.writing(path) as mine:  # a second one in between: what is alive stays
+        mine.write_bytes(b"{}")
+        files.write_json(path, {"value": 1})
+        assert mine.is_file() and len(list(tmp_path.iterdir())) == 2
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "x.json"
     files.write_json(path, {"value": 1})

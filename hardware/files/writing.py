@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import glob
 import io
 import itertools
 import json
 import os
+import platform
 import re
 import stat
 import sys
@@ -23,6 +25,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 _ELSEWHERE = "free space or choose another folder"
 _number = itertools.count()
+_HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:20]  # a process number says nothing of another machine's
 
 
 @contextmanager
@@ -62,7 +65,9 @@ def writing(path: PathLike, otherwise: str = _ELSEWHERE, parents: bool = True) -
             elif not target.parent.is_dir():
                 raise FileNotFoundError(errno.ENOENT, f"the folder {target.parent} does not exist")
             # cut, so that the longest name that a disk takes can be written
-            temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}-{next(_number)}.tmp")
+            start = f".{target.name[:40]}.{_HOST}-"
+            _remove_remains(target.parent, start)
+            temporary = target.with_name(f"{start}{os.getpid()}-{next(_number)}.tmp")
         yield temporary
         if special:
             _pour(temporary, path)
@@ -77,6 +82,27 @@ def writing(path: PathLike, otherwise: str = _ELSEWHERE, parents: bool = True) -
                 temporary.unlink()
             except OSError:
                 pass
+
+
+def _remove_remains(folder: Path, start: str) -> None:
+    """Remove what processes of this machine left that were killed while they wrote the same file."""
+    for path in folder.glob(glob.escape(start) + "*.tmp"):
+        number = path.name[len(start) :].split("-")[0]
+        if number.isdecimal() and not _runs(int(number)):
+            try:
+                path.unlink()
+            except OSError:
+                pass
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        pass
+    return True
 
 
 def _is_special(path: Path) -> bool:
