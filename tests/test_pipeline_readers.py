@@ -297,3 +297,16 @@ def test_neither_a_framework_nor_code_of_the_file_is_run(files):
     )
     done = subprocess.run([sys.executable, "-c", code, str(files / "vgg.keras")], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_a_library_that_never_returns_or_dies_is_one_line(files, monkeypatch):
+    """HDF5's loops for ever on some damaged indices, where no signal of Python's reaches it."""
+    from cotrain.pipeline.networks.readers import archive
+
+    path = next(files.glob("*.keras"))
+    read_model(path)
+    monkeypatch.setattr(archive, "SECONDS", 1)
+    for trial in (archive._TRIAL + "while True: pass", archive._TRIAL + "import os; os.abort()"):
+        monkeypatch.setattr(archive, "_TRIAL", trial)
+        with pytest.raises(CorruptError, match="does not end; it is damaged; save the model again"):
+            read_model(path)

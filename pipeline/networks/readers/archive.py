@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import math
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -22,6 +24,36 @@ CONFIG_BYTES = 2**26
 WEIGHTS_BYTES = 2**31  # of all weights that are read
 AGAIN = "save the model again"
 HDF5_START = b"\x89HDF\r\n\x1a\n"
+SECONDS = 10  # of processor time that the C library gets, and one more for each 10 MB
+# All that is done with a file below, in a process of its own: on damaged bytes the C library may loop for ever.
+_TRIAL = """
+import io, resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]),) * 2)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+import h5py
+def tried(function):
+    try:
+        return function()
+    except Exception:
+        return None
+def walk(file):
+    tried(lambda: [file.attrs.get(key) for key in ("model_config", "keras_version")])
+    todo, seen = [(file, 0)], 0
+    while todo:
+        group, depth = todo.pop()
+        for key in group:
+            seen += 1
+            if seen > 100_000 or depth > 50:
+                return
+            if not isinstance(tried(lambda: group.get(key, getlink=True)), h5py.HardLink):
+                continue
+            found = tried(lambda: group[key])
+            if isinstance(found, h5py.Group):
+                todo.append((found, depth + 1))
+            elif isinstance(found, h5py.Dataset):
+                tried(lambda: found[()] if found.dtype.kind in "fiu" and found.size < 2**28 else None)
+tried(lambda: walk(h5py.File(io.BytesIO(sys.stdin.buffer.read()), "r")))
+"""
 
 
 class Weights:
@@ -42,6 +74,7 @@ class Weights:
         import h5py
 
         self.name, self.legacy, self._left = name, legacy, WEIGHTS_BYTES
+        _try(data, name)
         try:
             self._file = h5py.File(io.BytesIO(data), "r")
         except Exception as error:  # h5py raises what the C library says
@@ -161,6 +194,16 @@ class Weights:
         if not np.isfinite(values).all():
             raise CorruptError(f"{where} holds NaN or infinity; train the model again, with a lower learning rate")
         return values
+
+
+def _try(data: bytes, name: str) -> None:
+    """Raise CorruptError where the C library does not come to an end with a file, or ends its process."""
+    seconds = SECONDS + len(data) // 10**7
+    done = subprocess.run(
+        [sys.executable, "-c", _TRIAL, str(seconds)], input=data, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    if done.returncode < 0:
+        raise CorruptError(f"{name}: reading its weights does not end; it is damaged; {AGAIN}")
 
 
 def open_keras(path: Path) -> Tuple[Dict[str, Any], Weights]:
