@@ -262,3 +262,25 @@ def test_a_large_result_is_converted_in_threads(monkeypatch):
         one = sim.predict({net.image: images}, n_steps=20)[net.probe]
         monkeypatch.setattr("cotrain.hardware.simulator.outputs._THREADED_BYTES", 0)
         assert np.array_equal(sim.predict({net.image: images}, n_steps=20)[net.probe], one) and one.any()
+
+
+def test_a_probe_of_encoders_has_their_shape():
+    """Of all that Nengo probes the only one with two axes a step."""
+    with nengo.Network(seed=0) as net:
+        source = nengo.Node([0.5])
+        ensemble = nengo.Ensemble(6, 1)
+        nengo.Connection(source, ensemble)
+        probe = nengo.Probe(ensemble, "scaled_encoders", sample_every=0.002)
+        nengo.Probe(ensemble.neurons)
+        nengo_loihi.add_params(net)
+        net.config[ensemble].on_chip = False
+        chip = nengo.Ensemble(5, 1)
+        nengo.Connection(source, chip)
+        nengo.Probe(chip.neurons)
+    with hardware.Simulator(net, "reference", seed=3) as reference:
+        reference.run_steps(7)
+        expected = np.array(reference.data[probe])
+    with hardware.Simulator(net, "emulator", seed=3) as sim:
+        found = sim.predict({source: np.full((2, 1, 1), 0.5)}, n_steps=7)[probe]
+    assert expected.ndim == 3 and found.shape == (2, *expected.shape)
+    np.testing.assert_array_equal(found, [expected] * 2)

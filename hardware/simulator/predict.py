@@ -262,7 +262,7 @@ class BatchRunner:
         steps = np.arange(first_kept + 1, n_steps + 1)
         return {
             probe: np.empty(
-                (n_samples, int(sampled(steps, probe.sample_every, plan.dt).sum()), probe.size_in),
+                (n_samples, int(sampled(steps, probe.sample_every, plan.dt).sum()), *plan.model.sig[probe]["in"].shape),
                 dtype=plan.model.sig[probe]["in"].dtype,
             )
             for plan in (self.pre, self.host)
