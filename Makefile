@@ -55,7 +55,7 @@ bench: setup ## measure the emulator's speed against nengo-loihi's
 silicon: setup ## hold energy and time against measured chips
 	@.venv/bin/python tools/silicon.py --data '$(if $(DATA),$(DATA),data)/loihi-silicon' $(ARGS)
 
-fuzz: setup ## random networks through all that takes one
+fuzz: setup ## spoilt inputs, flipped bits, archives, networks, kills
 	@.venv/bin/python -W ignore tests/fuzz/run_all.py $(ARGS)
 
 peer-tests: setup ## NengoDL's and nengo-loihi's own test suites

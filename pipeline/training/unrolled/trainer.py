@@ -33,7 +33,9 @@ class TensorFlowBackend:
     def __init__(self, job: Job, params: Params):
         self.job, self.device = job, DEVICES[device_for(job)]
         job.spec.check_params(params)
-        self.teacher = {name: tf.constant(value, tf.float32) for name, value in params.items()}  # of a hybrid: the ANN
+        self.teacher = {}  # the ANN that a hybrid starts from
+        if job.distill_weight:
+            self.teacher = {name: tf.constant(value, tf.float32) for name, value in params.items()}
         self.statistics = {}  # of batch normalisation
         if job.batch_norm:
             gammas, statistics = normalise.initial(job.spec)
