@@ -75,10 +75,9 @@ def folder(tmp_path_factory):
     x = g.node("Relu", g.conv(x, 3, 4, (2, 2), strides=[2, 2]))
     x = g.node("Gemm", g.node("Flatten", x), g.random(4 * 4 * 8, 4), g.random(4, size=0.1))
     onnx.save(g.model(x, [4]), root / "mine.onnx")
-    network = max(BLOCK.findall((ROOT / "README.md").read_text()), key=lambda block: "with nengo.Network" in block[1])[
-        1
-    ]
-    body = network[: network.index("hardware.partition")].replace("\n", "\n    ")
+    python = [text for language, text in BLOCK.findall((DOCS / "python.md").read_text()) if language == "python"]
+    (network,) = [text for text in python if "with nengo.Network" in text]
+    body = network.replace("\n", "\n    ")
     (root / "my_network.py").write_text(f"def build():\n    {body}\n    return net\n")
     for page in PAGES:
         for language, text in BLOCK.findall((DOCS / page).read_text()):
