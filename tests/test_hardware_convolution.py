@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from cotrain.hardware.builder.convolution import Axis, axes_of
 from cotrain.hardware.builder.convweights import conv2d_loihi_weights
-from nengo._vendor.npconv2d import conv2d
 from nengo.transforms import ConvolutionTranspose
+
+try:
+    from nengo._vendor.npconv2d import conv2d as of_nengo  # Nengo 3.2
+except ImportError:
+    from nengo.builder import transforms as of_nengo  # Nengo 4
 
 SHAPES = list(itertools.product((1, 2, 5, 8), (1, 2, 3, 5), (1, 2, 3), ("same", "valid")))
 
@@ -22,12 +26,12 @@ def response(transform, i, k):
     kernel = np.zeros((*transform.kernel_size, 1, 1))
     kernel[k] = 1
     if isinstance(transform, ConvolutionTranspose):
-        out = conv2d.conv2d_gradx(
+        out = of_nengo.conv2d_gradx(
             kernel, image[None], transform.output_shape.spatial_shape, pad=transform.padding.upper(),
             stride=transform.strides,
         )  # fmt: skip
     else:
-        out = conv2d.conv2d(image[None], kernel, pad=transform.padding.upper(), stride=transform.strides)
+        out = of_nengo.conv2d(image[None], kernel, pad=transform.padding.upper(), stride=transform.strides)
     return np.flatnonzero(out[0, :, 0, 0])
 
 

@@ -2,7 +2,7 @@
 
 Along one axis, output o of a convolution with stride s and `before` pixels of padding adds up kernel[k] x[o s + k -
 before]; a transposed one spreads, so that input i adds kernel[k] x[i] to output i s + k - before. Padding "same" is
-that of TensorFlow and of Nengo (``nengo._vendor.npconv2d``): the odd pixel goes behind.
+that of TensorFlow and of Nengo (its ``conv2d``): the odd pixel goes behind.
 
 Builder, placement, the host's convolutions and the counts of synaptic operations all read `Axis`.
 """
