@@ -11,6 +11,7 @@ import onnx_models
 import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import experiment as experiments
+from cotrain.pipeline.__main__ import main
 from cotrain.pipeline.evaluation import framework
 from cotrain.pipeline.networks import activity
 from cotrain.pipeline.networks.forward import layer_outputs
@@ -51,16 +52,16 @@ def test_layers_reach_one_and_the_function_stays(segmenter):
         assert 0.1 * entry["scale"] <= entry["scale_least"] <= entry["scale"]
 
 
-def test_every_stage_takes_it(segmenter, tmp_path):
+def test_every_stage_takes_it(segmenter, tmp_path, monkeypatch, capsys):
     (tmp_path / "own.toml").write_text(
         'base = "demo-cae"\n[data]\nheight = 0\nwidth = 0\nn_groups = 10\n'
         f'[network]\nname = "model"\npath = "{segmenter}"\n'
         "[train]\nepochs = 0\n[finetune]\nepochs = 1\nn_steps = 16\nreadout_steps = 6\nepoch_samples = 16\n"
         "[deploy]\nlimit = 4\nn_bootstrap = 50\n"
     )
+    monkeypatch.chdir(tmp_path)
     for verb in ("train", "finetune", "quantize", "deploy", "report", "submission"):
-        done = run(verb, "own.toml", folder=tmp_path)
-        assert done.returncode == 0, (verb, done.stderr[-1500:])
+        assert main([verb, "own.toml"]) == 0, (verb, capsys.readouterr().err[-1500:])
     history = json.loads((tmp_path / "runs/own/train/history.json").read_text())
     assert [entry["name"] for entry in history["scales"]] == ["conv_0", "conv_2", "convtranspose_4"]
     assert history["calibrated"]

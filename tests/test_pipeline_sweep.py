@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import fuzz.sweeps
@@ -270,39 +269,40 @@ def test_a_sweep_end_to_end(swept):
     assert "the front has" in output.splitlines()[-4] or "the front has" in output
 
 
-def test_killed_and_resumed_on_two_workers_it_is_the_same_table(swept):
-    folder, summary, _ = swept
-    arguments = "sweep", folder / "small.toml", "--runs", folder / "runs2", "--json", folder / "two.json"
-    job = cotrain(*arguments, "--workers", 2, start_new_session=True)
-    done = folder / "runs2" / "sweeps" / "small" / "trials"
+def ended(job, folder):
+    """The table that a sweep leaves."""
+    output, _ = job.communicate(timeout=900)
+    assert job.returncode == 0, output
+    return json.loads((folder / "found.json").read_text()), output
+
+
+def test_killed_on_two_workers_and_resumed_by_a_queue_it_is_the_same_table(swept, tmp_path):
+    """Processes of this machine first; then two jobs of a queue, whose sbatch is a stand-in."""
+    _, summary, _ = swept
+    path = tmp_path / "small.toml"
+    path.write_text(SWEEP + '[slurm]\nqueue = "cpu"\nwalltime = "01:00:00"\ninterface = "lo"\n')
+    arguments = "sweep", path, "--runs", tmp_path / "runs", "--json", tmp_path / "found.json", "--workers", 2
+    job = cotrain(*arguments, start_new_session=True)
+    done = tmp_path / "runs" / "sweeps" / "small" / "trials"
     deadline = time.monotonic() + 900
     while not list(done.glob("*/trial.json")) and time.monotonic() < deadline and job.poll() is None:
         time.sleep(0.05)
     os.kill(job.pid, signal.SIGKILL)  # the driver; its workers find out by themselves
     job.communicate()
-    again = cotrain(*arguments, "--workers", 2)
-    output, _ = again.communicate(timeout=900)
-    assert again.returncode == 0, output
+    slurm = slurm_stand_in.make(tmp_path / "bin")
+    env = {**os.environ, "PATH": f"{slurm}{os.pathsep}{os.environ['PATH']}"}
+    found, output = ended(cotrain(*arguments, "--cluster", "slurm", env=env), tmp_path)
     assert "going on with" in output
-    found = json.loads((folder / "two.json").read_text())
     assert table_of(found) == table_of(summary) and found["pareto"] == summary["pareto"]
     assert found["test"] == summary["test"]
 
 
-@pytest.mark.parametrize("kind", ["by hand", "queue"])
-def test_a_cluster_gives_the_same_table(swept, tmp_path, kind):
-    """A scheduler and two workers started by hand; two jobs of a queue, whose sbatch is a stand-in."""
+def test_workers_started_by_hand_give_the_same_table(swept, tmp_path):
     folder, summary, _ = swept
-    path = tmp_path / "small.toml"
-    path.write_text(SWEEP + '[slurm]\nqueue = "cpu"\nwalltime = "01:00:00"\ninterface = "lo"\n')
-    arguments = "sweep", path, "--runs", tmp_path / "runs", "--json", tmp_path / "found.json"
-    slurm = slurm_stand_in.make(tmp_path / "bin")
-    env = {**os.environ, "PATH": f"{slurm}{os.pathsep}{os.environ['PATH']}"}
-    with fuzz.sweeps.cluster() if kind == "by hand" else nullcontext(("slurm", None)) as (address, _):
-        job = cotrain(*arguments, "--cluster", address, "--workers", 2, env=env)
-        output, _ = job.communicate(timeout=900)
-    assert job.returncode == 0, output
-    found = json.loads((tmp_path / "found.json").read_text())
+    with fuzz.sweeps.cluster() as (address, _):
+        job = cotrain("sweep", folder / "small.toml", "--runs", tmp_path / "runs", "--json", tmp_path / "found.json",
+                      "--cluster", address)  # fmt: skip
+        found, _ = ended(job, tmp_path)
     assert table_of(found) == table_of(summary) and found["test"] == summary["test"]
 
 
