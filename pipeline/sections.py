@@ -133,6 +133,13 @@ class NetworkSettings:
         unit="pixels", least=0, most=64,
     )  # fmt: skip
     bottleneck_layers: int = setting("convolutions at the lowest resolution (cae, unet)", default=2, least=1, most=32)
+    decoder_filters: tuple[int, ...] = setting(
+        "of the decoder's layers, one entry a resolution, the largest first; empty: the encoder's (unet)",
+        default=(),
+        least=1,
+        most=4096,
+        longest=31,
+    )
     skips: bool = setting("decoder layers also listen to the encoder's of their resolution (unet)", default=True)
 
 
@@ -220,6 +227,11 @@ class PhaseSettings:
     )
     weight_decay: float = setting(
         "part of a kernel that goes with a step, times the learning rate (tensorflow)", default=0.0, least=0, most=100
+    )
+    readout_positive: bool = setting(
+        "keep the readout's weights from falling below 0: then it is spikes that say that something is there, and "
+        "where there is nothing the last layer is silent (tensorflow)",
+        default=False,
     )
     epoch_samples: int = setting(
         "samples after which an epoch ends; 0: all of the training split",
@@ -315,6 +327,13 @@ class FinetuneSettings(PhaseSettings):
         default=0.0,
         least=0,
         most=1,
+    )
+
+    slope: str = setting(
+        "of the rate curve, in gradients: at each step's current, or of its mean and variance over the readout's steps "
+        "(drift; tensorflow, rectified neurons of the chip)",
+        default="step",
+        choices=("step", "drift"),
     )
 
     def check_together(self) -> None:

@@ -51,6 +51,17 @@ def test_rates_equal_the_compiled_loops(kind, curve):
         assert_nearly_all_close(ours, theirs)
 
 
+def test_slopes_of_a_drift_equal_the_compiled_loops():
+    x = np.random.default_rng(0).normal(0.1, 0.6, (10, 3, 4, 25)).astype(np.float32)
+    x[:, 1] = x[:1, 1]  # no fluctuations
+    bias = np.linspace(-0.4, 0.4, 25, dtype=np.float32)
+    model, _, c = model_and_constants("rectified", "loihi", "hybrid", 0.0)
+    ours, theirs = both(lambda on, x, bias: on.spikes(model, c, x, bias, 10, WEIGHTS, "drift"), x, bias)
+    assert np.abs(theirs[2]).max() > 0.1
+    for got, wanted in zip(ours, theirs, strict=True):
+        assert_nearly_all_close(got, wanted)
+
+
 @pytest.mark.parametrize("synapse_s, n_given", [(0.002, 10), (0.0, 10), (0.0, 1)])
 @pytest.mark.parametrize("kind, curve", NEURONS)
 def test_spikes_equal_the_compiled_loops(kind, curve, synapse_s, n_given):

@@ -128,6 +128,21 @@ def test_boxes_are_judged_on_moved_images_too():
 # --- masks --------------------------------------------------------------------------------------------------------
 
 
+def test_training_starts_at_how_often_each_label_occurs():
+    data, task = masks_data(), TASKS["masks"]
+    known = data.targets[data.targets != IGNORE]
+    share = (np.count_nonzero(known) + 1) / (known.size + 2)
+    assert task.first_bias(data) == pytest.approx(np.log(share / (1 - share)), rel=1e-5)
+    several = labels_data()
+    bias = task.first_bias(several)
+    assert bias.shape == (several.n_classes + 1,)
+    assert (
+        np.exp(bias).sum() == pytest.approx(1)
+        and bias.argmax() == np.bincount(several.targets[several.targets != IGNORE].astype(int)).argmax()
+    )
+    assert TASKS["boxes"].first_bias(boxes_data()).shape == ()
+
+
 def test_constant_masks_are_the_best_threshold_of_the_mean(tubes):
     train, task = tubes.subset("train"), TASKS["masks"]
     volumes = train.targets.reshape(16, 16, 32, 32)  # 16 volumes of 16 slices, in order

@@ -42,6 +42,17 @@ def test_more_resolutions_pair_up_from_the_inside_out():
         spec_for(deep, (20, 24, 1))
 
 
+def test_a_decoder_may_be_narrower_than_the_encoder():
+    deep = dataclasses.replace(settings(bottleneck_layers=1, decoder_filters=(2, 3)), filters=(4, 5, 6, 7))
+    widths = {layer.name: layer.units for layer in spec_for(deep, (16, 24, 1)).layers}
+    assert widths == {
+        "conv1": 4, "conv2": 5, "pool1": 6, "conv3": 6, "pool2": 7, "conv4": 7, "up1": 3, "conv5": 3, "up2": 2,
+        "conv6": 2,
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"network.decoder_filters has 1 entries.* so expected 2"):
+        spec_for(dataclasses.replace(deep, decoder_filters=(2,)), (16, 24, 1))
+
+
 def test_nengo_computes_what_the_trainer_computes():
     base = experiment_for("masks")
     network = settings(bottleneck_layers=1)

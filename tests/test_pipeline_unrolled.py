@@ -7,6 +7,7 @@ import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.experiment import FinetuneSettings, NetworkSettings, NeuronSettings, TrainSettings
 from cotrain.pipeline.networks import neurons_for, spec_for
+from cotrain.pipeline.neurons import rectified
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
 from cotrain.pipeline.tasks import TASKS
 from cotrain.pipeline.tasks.scaling import TargetScaler
@@ -141,6 +142,26 @@ def test_spikes_over_time_are_those_of_the_neuron_model(kind, curve):
     np.testing.assert_allclose(means, np.einsum("kt,tbn->kbn", weights, ours), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("spread", [50, 150, 400])
+@pytest.mark.parametrize("mean", [-30, 0, 30, 100])
+def test_slope_of_a_drift_is_that_of_a_neuron_whose_current_fluctuates(mean, spread):
+    """Against the rates of simulated neurons: what is counted is close, where the current's mean is below 0, too."""
+    fluctuations = np.random.default_rng(0).standard_normal((2000, 400))
+
+    def rate_hz(mean):
+        voltage, n_spikes = np.zeros(400), 0
+        for noise in fluctuations:
+            voltage = np.maximum(voltage + (mean + spread * noise) * 1e-3, 0)
+            n_spikes += np.count_nonzero(voltage > 1)
+            voltage[voltage > 1] = 0
+        return n_spikes / fluctuations.size * 1000
+
+    counted = (rate_hz(mean + 15) - rate_hz(mean - 15)) / 30
+    model, _, _ = model_and_constants("rectified", "loihi", "hybrid")
+    told = float(rectified.drift_slope(model, tf.constant(float(mean)), tf.constant(float(spread**2))))
+    assert told == pytest.approx(counted, abs=0.2)
+
+
 # --- networks against NengoDL -------------------------------------------------------------------------------------
 
 
@@ -261,6 +282,22 @@ def test_a_hybrid_that_copies_the_ann_does_not_look_at_labels(task):
 # --- averages and state -------------------------------------------------------------------------------------------
 
 
+def test_a_readout_keeps_its_weights_from_falling_below_0():
+    job = job_of(phase="ann", readout_positive=True, average=0.5)
+    params, images, _ = data_for(job.spec)
+    backend = make_backend("tensorflow", job, params)
+    first = backend.params()["readout.kernel"]
+    np.testing.assert_array_equal(first, np.abs(params["readout.kernel"]))
+    wanted = backend.predict(images) - 1  # all weights have to become smaller
+    for _ in range(10):
+        backend.train_step(images, wanted, 0.1)
+    kernel = backend.params()["readout.kernel"]
+    assert kernel.min() >= 0 and backend.variables["readout.kernel"].numpy().min() == 0
+    assert np.any(kernel != first)
+    with pytest.raises(InputError, match="finetune.readout_positive is true, .*train.readout_positive"):
+        make_backend("tensorflow", job_of(readout_positive=True), params)
+
+
 def test_the_running_average_follows_its_recursion():
     job = job_of(phase="ann", average=0.5)
     params, images, targets = data_for(job.spec)
@@ -292,7 +329,35 @@ def test_training_goes_on_from_a_state_as_if_it_had_not_stopped():
 
 
 def test_nengo_dl_refuses_what_it_does_not_know():
-    for changes in ({"precision": "bfloat16"}, {"round_weights": True}, {"average": 0.9}, {"distill_weight": 0.5}):
+    for changes in (
+        {"precision": "bfloat16"},
+        {"round_weights": True},
+        {"average": 0.9},
+        {"distill_weight": 0.5},
+        {"readout_positive": True},
+    ):
         job = job_of(**changes)
         with pytest.raises(InputError, match="set backend to tensorflow"):
             make_backend("nengo-dl", job, job.spec.init_params(0))
+
+
+def test_only_the_chips_rectified_neurons_have_slopes_of_a_drift():
+    for name, job in (
+        ("nengo-dl", job_of(slope="drift")),
+        ("tensorflow", job_of(slope="drift", kind="lif")),
+        ("tensorflow", job_of(slope="drift", curve="ideal")),
+    ):
+        with pytest.raises(InputError, match="finetune.slope is drift.*set slope to step"):
+            make_backend(name, job, job.spec.init_params(0))
+
+
+def test_slopes_of_a_drift_change_gradients_and_not_what_is_predicted():
+    found = {}
+    for slope in ("step", "drift"):
+        job = job_of(slope=slope)
+        params, images, targets = data_for(job.spec)
+        backend = make_backend("tensorflow", job, params)
+        found[slope] = backend.predict(images), backend.train_step(images, targets, 1.0), backend.params()
+    np.testing.assert_array_equal(found["step"][0], found["drift"][0])
+    assert found["step"][1].loss == found["drift"][1].loss
+    assert np.abs(found["step"][2]["conv1.kernel"] - found["drift"][2]["conv1.kernel"]).max() > 1e-4

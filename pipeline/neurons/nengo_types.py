@@ -111,7 +111,7 @@ def rate_output(model: NeuronModel, current: Tensor, amplitude: float = 1.0) -> 
     smooth = amplitude * model.smooth_rate(current)
     if not model.on_chip:
         return smooth
-    return _with_gradient_of(amplitude * model.rate(current), smooth)
+    return with_gradient_of(amplitude * model.rate(current), smooth)
 
 
 def hybrid_output(
@@ -133,10 +133,10 @@ def hybrid_output(
 
 def hybrid_gradient(model: NeuronModel, output: Any, current: Any, amplitude: Any = 1.0) -> Any:
     """Exactly `output`, with the gradient of amplitude times `smooth_rate`."""
-    return _with_gradient_of(output, amplitude * model.smooth_rate(current))
+    return with_gradient_of(output, amplitude * model.smooth_rate(current))
 
 
-def _with_gradient_of(value, surrogate):
+def with_gradient_of(value, surrogate):
     """Exactly `value` (the second term is 0 in floating point), with the gradient of `surrogate`."""
     return tf.stop_gradient(value) + (surrogate - tf.stop_gradient(surrogate))
 

@@ -17,7 +17,7 @@ import nengo
 import numpy as np
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.pipeline.compat import import_tensorflow
-from cotrain.pipeline.neurons.kernel_parts import HALF, ONE, TINY, ZERO, rate_kernel, step_kernel
+from cotrain.pipeline.neurons.kernel_parts import HALF, ONE, TINY, TWO, ZERO, rate_kernel, step_kernel
 
 if TYPE_CHECKING:
     from cotrain.pipeline.compat import Tensor
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 tf = import_tensorflow()
 loihi = import_nengo_loihi("neurons")
+
+FOUR, SIX, TWELVE = (np.float32(v) for v in (4, 6, 12))
+SERIES = np.float32(0.1)  # below it the exponential's difference has no digits left
+DRIFT_MOST = np.float32(40)  # exp(40)^2 is a float32
 
 STATES = ("voltage",)
 PER_NEURON: dict[str, tuple] = {}  # what a `NeuronModel` takes from Nengo's neuron types, of spiking ones too
@@ -56,6 +60,18 @@ def smooth_rate(model: NeuronModel, current: Tensor, half_step: float) -> Tensor
     """Hz, with `half_step` added to the period."""
     rectified = tf.nn.relu(current)
     return rectified / (1 + half_step * rectified)
+
+
+def drift_slope(model: NeuronModel, mean: Tensor, variance: Tensor) -> Tensor:
+    """dr/dJ of the chip's neuron under a current of that mean and variance; see `_chip_drift_slope`."""
+    m, s2 = mean * model.dt_s, variance * model.dt_s**2
+    a = 2 * m / tf.maximum(s2, 1e-12)
+    steady = tf.where(m > 0, 1 / (1 + tf.nn.relu(m) / 2) ** 2, 0)
+    series = (1 / 6 - a / 12) / (1 / 2 - a / 6 + s2 / 4) ** 2
+    safe = tf.where(tf.abs(a) < SERIES, 1.0, tf.clip_by_value(a, -DRIFT_MOST, DRIFT_MOST))
+    share = (1 - tf.exp(-safe)) / safe
+    fluctuating = (1 + tf.exp(-safe) - 2 * share) / (1 - share + m / 2) ** 2
+    return tf.where(s2 * DRIFT_MOST <= 2 * tf.abs(m), steady, tf.where(tf.abs(a) < SERIES, series, fluctuating))
 
 
 # ----------------------------------------------------------------------------------------------
@@ -90,6 +106,28 @@ def _chip_slope(current, c):
     return falls * falls
 
 
+@step_kernel
+def _chip_drift_slope(mean, variance, c):
+    """dr/dJ of the chip's neuron under a current that fluctuates, in the same unit as `_chip_slope`.
+
+    To first order its voltage is a Brownian motion with drift m = mean dt and variance s2 = variance dt^2 a step,
+    reflected at 0. It reaches 1 after T = (1 - (1 - exp(-a)) / a) / m steps on average, with a = 2 m / s2 (Darling and
+    Siegert 1953), and half a step is added as in `_chip_slope`. The slope of 1 / (T + 1/2) is what is returned: also
+    above 0 where the mean current is below it, because there neurons fire that did not without fluctuations.
+    """
+    m, s2 = mean * c.dt, variance * c.dt * c.dt
+    if s2 * DRIFT_MOST <= TWO * abs(m):  # hardly any fluctuations
+        return _chip_slope(mean, c)
+    a = TWO * m / s2
+    if abs(a) < SERIES:
+        part = HALF - a / SIX + s2 / FOUR
+        return (ONE / SIX - a / TWELVE) / (part * part)
+    e = np.exp(-a)
+    share = (ONE - e) / a
+    part = ONE - share + HALF * m
+    return (ONE + e - TWO * share) / (part * part)
+
+
 # Rates and their slopes: (x, c) -> in units of activation
 
 
@@ -120,6 +158,7 @@ def _chip_rate_slope(x, c):
 
 
 SPIKES = {(True, False): (_chip_step, _chip_slope), (False, False): (_step, _slope)}  # (on the chip, smoothed)
+DRIFT_SLOPES = {(True, False): _chip_drift_slope}  # of a mean and a variance
 RATES = {(True, False): (_chip_rate, _chip_rate_slope), (False, False): (_rate, _rate_slope)}
 
 # ----------------------------------------------------------------------------------------------

@@ -136,6 +136,16 @@ class Task(ABC):
             Scalar.
         """
 
+    def first_bias(self, train: Dataset) -> np.ndarray:
+        """What the readout says before it has learnt anything, () or one value a channel; training starts there.
+
+        Parameters
+        ----------
+        train : Dataset
+            The training samples; of these only how often what occurs.
+        """
+        return np.zeros((), np.float32)
+
     def distance(self, job: Job, prediction: Tensor, teacher: Tensor) -> Tensor:
         """How far a batch's predictions are from those of another network, both as `loss` has them; a scalar."""
         from cotrain.pipeline.training import losses

@@ -95,6 +95,17 @@ class Masks(Task):
         of_classes = [losses.dice_loss(probability[..., k], wanted[..., k], known) for k in range(1, n_scores)]
         return 0.5 * entropy + 0.5 * sum(of_classes) / len(of_classes)
 
+    def first_bias(self, train: Dataset) -> np.ndarray:
+        """Logarithms of how often each label occurs; of one class the logit (Lin et al. 2017, "Focal loss", 4.1).
+
+        Without it the last layers learn in their first steps to say "background" everywhere: neurons that fire at
+        100 Hz wherever there is nothing to see, for the rest of the training.
+        """
+        known = train.targets[train.targets != IGNORE]
+        n = np.array([np.count_nonzero(known == k) for k in range(train.n_classes + 1)]) + 1.0
+        logarithms = np.log(n / n.sum()).astype(np.float32)
+        return logarithms[1:] - logarithms[0] if train.n_classes == 1 else logarithms
+
     def distance(self, job: Job, prediction: Tensor, teacher: Tensor) -> Tensor:
         """Mean over the pixels of the cross-entropy of the two sigmoids or soft-maxes."""
         from cotrain.pipeline.training import losses

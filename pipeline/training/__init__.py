@@ -43,7 +43,9 @@ def train(
     """
     job = job_for(experiment, dataset, "ann")
     if experiment.network.name != OWN_MODEL:
-        return _run(experiment, job, job.spec.init_params(experiment.seed), dataset, folder, key, say)
+        params = job.spec.init_params(experiment.seed)
+        params["readout.bias"] = params["readout.bias"] + job.task.first_bias(dataset.subset("train"))
+        return _run(experiment, job, params, dataset, folder, key, say)
     model = model_for(experiment.network, dataset.input_shape)
     for note in model.notes:
         say(f"  {note}")

@@ -64,6 +64,11 @@ class Job:
         """Share of the loss that compares a hybrid with the ANN it starts from (Hinton et al. 2015)."""
         return self.settings.distill_weight if isinstance(self.settings, FinetuneSettings) else 0.0
 
+    @property
+    def slope(self) -> str:
+        """ "step" or "drift": which slope of the rate curve stands for a spike's in gradients."""
+        return self.settings.slope if isinstance(self.settings, FinetuneSettings) else "step"
+
     def as_ann(self) -> Job:
         """The same network and neurons as rates, in the same precision, on the same device."""
         settings = TrainSettings(precision=self.settings.precision, device=self.settings.device)
@@ -120,13 +125,20 @@ def make_backend(name: str, job: Job, params: Params) -> Backend:
     """
     if name not in BACKENDS:
         raise InputError(f"backend is {name!r}; there are {', '.join(BACKENDS)}")
-    extras = ("round_weights", "average", "batch_norm", "weight_decay", "distill_weight")
+    extras = ("round_weights", "average", "batch_norm", "weight_decay", "distill_weight", "readout_positive")
     if name == "nengo-dl" and (
         job.settings.precision == "bfloat16" or any(getattr(job.settings, key, False) for key in extras)
     ):
         raise InputError(
             f"backend nengo-dl trains in float32 and knows none of {', '.join(extras)}; leave these at their defaults "
             "or set backend to tensorflow"
+        )
+    neurons = job.neurons
+    if job.slope == "drift" and (name == "nengo-dl" or (neurons.kind, neurons.rate_curve) != ("rectified", "loihi")):
+        raise InputError(
+            f"finetune.slope is drift, which backend tensorflow knows of rectified neurons with the chip's rate curve; "
+            f"the backend is {name}, neurons.kind {neurons.kind}, neurons.rate_curve {neurons.rate_curve}: set slope "
+            "to step"
         )
     module, cls = BACKENDS[name]
     return getattr(importlib.import_module(module), cls)(job, params)

@@ -92,7 +92,13 @@ def rates(
 
 
 def spikes(
-    model: NeuronModel, c: kernels.Constants, currents: Tensor, bias: Tensor, n_steps: int, weights: np.ndarray
+    model: NeuronModel,
+    c: kernels.Constants,
+    currents: Tensor,
+    bias: Tensor,
+    n_steps: int,
+    weights: np.ndarray,
+    slope: str = "step",
 ) -> tuple[Tensor, Tensor]:
     """A layer's spikes from rest.
 
@@ -105,6 +111,8 @@ def spikes(
         float32: one value per entry of the last axis, or one per neuron.
     weights : ndarray
         (2, n_steps) float32, for two weighted means over time.
+    slope : {"step", "drift"}
+        Of the rate curve, for gradients: at each step's current, or of its mean and variance, weighted by weights[1].
 
     Returns
     -------
@@ -113,7 +121,8 @@ def spikes(
     means : tf.Tensor
         (2, n_samples, ...) float32.
     """
-    kernel = _spike_kernel(model.kind, model.on_chip, bool(model.smoothing > 0))
+    drift = slope == "drift"
+    kernel = _spike_kernel(model.kind, model.on_chip, bool(model.smoothing > 0), drift)
     constant = currents.shape[0] == 1
 
     @tf.custom_gradient
@@ -122,7 +131,8 @@ def spikes(
         every = tf.broadcast_to(bias, layer)
 
         def numpy_run(currents, bias):
-            outputs, slopes = (_empty((n_steps, bias.size), currents.dtype) for _ in range(2))
+            outputs = _empty((n_steps, bias.size), currents.dtype)
+            slopes = _empty((1 if drift else n_steps, bias.size), np.float32 if drift else currents.dtype)
             means = _empty((2, bias.size), np.float32)
             flat = currents.reshape(len(currents), -1)
             kernel(flat, bias.reshape(-1), weights, c, outputs, slopes, means)
@@ -130,15 +140,15 @@ def spikes(
 
         raw = _raw(currents)
         outputs, slopes, means = tf.numpy_function(
-            numpy_run, [raw, every], [raw.dtype, raw.dtype, tf.float32], stateful=False
+            numpy_run, [raw, every], [raw.dtype, tf.float32 if drift else raw.dtype, tf.float32], stateful=False
         )
         means.set_shape([2, *layer])
 
         def numpy_gradient(d_outputs, d_means, slopes):
             d_bias = _empty((slopes.shape[1],), np.float32)
-            d_currents = _empty((0 if constant else n_steps, slopes.shape[1]), slopes.dtype)
+            d_currents = _empty((0 if constant else n_steps, slopes.shape[1]), d_outputs.dtype)
             kernels.spike_gradient(
-                d_outputs.reshape(slopes.shape), d_means.reshape(2, -1), weights, slopes, c.keep, d_currents, d_bias
+                d_outputs.reshape(n_steps, -1), d_means.reshape(2, -1), weights, slopes, c.keep, d_currents, d_bias
             )
             return d_currents, d_bias
 

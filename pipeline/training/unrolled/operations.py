@@ -5,7 +5,7 @@ of every step to the CPU and back. Here the equations of tensors (`pipeline.neur
 
 - the Lowpass of all steps is one product with a triangular matrix, F[t, s] = (1 - k) k^(t - 1 - s) for s < t;
 - the dynamics, which carry no gradient, are a loop over time that XLA compiles into one kernel a step;
-- the gradient is that of the smooth rate, whose value is taken away again.
+- the gradient is that of the smooth rate, or of what stands for it, whose value is taken away again.
 
 Outputs and gradients are those of `layerwise` within float32's rounding.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from cotrain.pipeline.compat import import_tensorflow
-from cotrain.pipeline.neurons.nengo_types import NeuronModel, hybrid_gradient, rate_output
+from cotrain.pipeline.neurons.nengo_types import NeuronModel, hybrid_gradient, rate_output, with_gradient_of
 from cotrain.pipeline.training.unrolled.spikes import Constants
 
 tf = import_tensorflow()
@@ -32,7 +32,15 @@ def rates(model: NeuronModel, c: Constants, x: Any, low: float = 0.0, high: floa
     return tf.cast(outputs, x.dtype), sums
 
 
-def spikes(model: NeuronModel, c: Constants, currents: Any, bias: Any, n_steps: int, weights: np.ndarray) -> Any:
+def spikes(
+    model: NeuronModel,
+    c: Constants,
+    currents: Any,
+    bias: Any,
+    n_steps: int,
+    weights: np.ndarray,
+    slope: str = "step",
+) -> Any:
     """A layer's spikes from rest; see `layerwise.spikes`."""
     layer = currents.shape[1:]
     flat = tf.reshape(tf.cast(currents, tf.float32), (currents.shape[0], -1))
@@ -42,7 +50,13 @@ def spikes(model: NeuronModel, c: Constants, currents: Any, bias: Any, n_steps: 
         flat = tf.matmul(_lowpass(float(c.keep), n_steps), flat)
     x = flat + tf.reshape(tf.broadcast_to(bias, layer), (1, -1))
     current = c.gain * x + c.rest
-    outputs = hybrid_gradient(model, _dynamics(model, current, n_steps) * c.unit, current, c.unit * c.dt)
+    outputs = _dynamics(model, current, n_steps) * c.unit
+    if slope == "drift":
+        mean, square = (tf.linalg.matvec(tf.transpose(v), weights[1]) for v in (current, current**2))
+        slopes = model.equations.drift_slope(model, mean, tf.nn.relu(square - mean**2))
+        outputs = with_gradient_of(outputs, c.unit * c.dt * tf.stop_gradient(slopes) * current)
+    else:
+        outputs = hybrid_gradient(model, outputs, current, c.unit * c.dt)
     means = tf.matmul(tf.constant(weights), outputs)
     return tf.cast(tf.reshape(outputs, (n_steps, *layer)), currents.dtype), tf.reshape(means, (2, *layer))
 

@@ -20,14 +20,16 @@ __all__ = ["CHUNK", "Constants", "load", "spike_gradient", "spike_kernel", "stor
 CHUNK = 2048  # neurons that one thread takes through all steps: their state stays in the first-level cache
 
 
-def spike_kernel(kind: str, on_chip: bool, smoothed: bool) -> Callable:
+def spike_kernel(kind: str, on_chip: bool, smoothed: bool, drift: bool = False) -> Callable:
     """``run(currents, bias, weights, c, outputs, slopes, means)``: one layer over time.
 
     currents (n_steps, n), or (1, n) for an input that is constant and not filtered; bias (n,); both in units of
     activation. Written: outputs (n_steps, n), slopes d output / d x (n_steps, n), and means (2, n), which are
-    weights (2, n_steps) times outputs. `smoothed`: whether ``c.gamma`` is above 0.
+    weights (2, n_steps) times outputs. `smoothed`: whether ``c.gamma`` is above 0. `drift`: there is one slope for
+    all steps, slopes (1, n) float32, of the current's mean and variance over time, weighted by weights[1].
     """
     step, slope = KINDS[kind].SPIKES[on_chip, smoothed]
+    drift_slope = KINDS[kind].DRIFT_SLOPES[on_chip, smoothed] if drift else None
 
     @njit(parallel=True, fastmath=True, error_model="numpy")
     def run(currents, bias, weights, c, outputs, slopes, means):
@@ -42,6 +44,7 @@ def spike_kernel(kind: str, on_chip: bool, smoothed: bool) -> Callable:
             u, v = np.zeros(n, np.float32), np.zeros(n, np.float32)
             refractory, total = np.zeros(n, np.float32), np.zeros((2, n), np.float32)
             current = np.empty(n, np.float32)
+            moments = np.zeros((2, n if drift else 0), np.float32)
             b = bias[first : first + n]
             for t in range(n_steps):
                 if constant:
@@ -53,7 +56,7 @@ def spike_kernel(kind: str, on_chip: bool, smoothed: bool) -> Callable:
                     row = currents[t - delay, first : first + n]
                     for i in range(n):
                         u[i] = c.keep * u[i] + inflow * load(row, i)
-                out, der = outputs[t, first : first + n], slopes[t, first : first + n]
+                out = outputs[t, first : first + n]
                 for i in range(n):  # two loops, because the compiler vectorises two short ones and not one long one
                     current[i] = c.gain * (u[i] + b[i]) + c.rest
                     spikes, v[i], refractory[i] = step(current[i], v[i], refractory[i], c)
@@ -61,8 +64,21 @@ def spike_kernel(kind: str, on_chip: bool, smoothed: bool) -> Callable:
                     total[0, i] += weights[0, t] * value
                     total[1, i] += weights[1, t] * value
                     store(out, i, value)
+                if drift:
+                    w = weights[1, t]
+                    for i in range(n):
+                        moments[0, i] += w * current[i]
+                        moments[1, i] += w * current[i] * current[i]
+                else:
+                    der = slopes[t, first : first + n]
+                    for i in range(n):
+                        store(der, i, scale * slope(current[i], c))
+            if drift:
+                der = slopes[0, first : first + n]
                 for i in range(n):
-                    store(der, i, scale * slope(current[i], c))
+                    mean = moments[0, i]
+                    variance = max(moments[1, i] - mean * mean, _ZERO)
+                    store(der, i, scale * drift_slope(mean, variance, c))
             means[:, first : first + n] = total
 
     return run
@@ -80,10 +96,10 @@ def spike_gradient(
 ) -> None:
     """The transpose of `spike_kernel`: through the slopes, then backwards through the Lowpass.
 
-    d_outputs (n_steps, n) and d_means (2, n) come in; written: d_currents (n_steps, n), or (0, n) where the input is
-    constant, and d_bias (n,).
+    d_outputs (n_steps, n), d_means (2, n) and slopes (n_steps or 1, n) come in; written: d_currents (n_steps, n), or
+    (0, n) where the input is constant, and d_bias (n,).
     """
-    n_steps, n_all = slopes.shape
+    n_steps, n_all = d_outputs.shape
     delay = 1 if keep > _ZERO else 0
     inflow = _ONE - keep
     for chunk in prange((n_all + CHUNK - 1) // CHUNK):
@@ -91,7 +107,7 @@ def spike_gradient(
         n = min(CHUNK, n_all - first)
         du, db = np.zeros(n, np.float32), np.zeros(n, np.float32)
         for t in range(n_steps - 1, -1, -1):
-            der, dout = slopes[t, first : first + n], d_outputs[t, first : first + n]
+            der, dout = slopes[t if slopes.shape[0] > 1 else 0, first : first + n], d_outputs[t, first : first + n]
             for i in range(n):
                 dmean = weights[0, t] * d_means[0, first + i] + weights[1, t] * d_means[1, first + i]
                 dx = (load(dout, i) + dmean) * load(der, i)

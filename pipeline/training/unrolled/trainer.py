@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cotrain.hardware.chip.limits import LOIHI1
+from cotrain.hardware.errors import InputError
 from cotrain.pipeline.networks import IMAGE, Params, neurons_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
@@ -33,6 +34,14 @@ class TensorFlowBackend:
     def __init__(self, job: Job, params: Params):
         self.job, self.device = job, DEVICES[device_for(job)]
         job.spec.check_params(params)
+        self.bounded = [e.param for e in job.spec.readout.edges()] if job.settings.readout_positive else []
+        if self.bounded and job.phase == "ann":
+            params = {**params, **{name: np.abs(params[name]) for name in self.bounded}}
+        elif any(params[name].min() < 0 for name in self.bounded):
+            raise InputError(
+                "finetune.readout_positive is true, and the readout of the ANN has weights below 0; set "
+                "train.readout_positive to true, too, or finetune.readout_positive to false"
+            )
         self.teacher = {}  # the ANN that a hybrid starts from
         if job.distill_weight:
             self.teacher = {name: tf.constant(value, tf.float32) for name, value in params.items()}
@@ -116,6 +125,8 @@ class TensorFlowBackend:
             for name, variable in self.variables.items():
                 if ".kernel" in name:
                     variable.assign_sub(learning_rate * job.settings.weight_decay * variable)
+        for name in self.bounded:
+            self.variables[name].assign(tf.nn.relu(self.variables[name]))
         for name, statistic in self.statistics.items():
             statistic.assign_add((1 - normalise.MOMENTUM) * (norm.seen[name] - statistic))
         if self.averages:  # the first steps count more, so that the initial parameters are soon forgotten
@@ -209,7 +220,7 @@ def _spikes(job: Job, params: dict, images):
         currents = incoming(layer, flat, params, dtype, _rounds(job, layer))
         currents = tf.reshape(currents, (n_steps, -1, *layer.output_shape))
         bias = params[f"{layer.name}.bias"]
-        outputs, means = on.spikes(model, c, currents, bias, job.n_steps, weights)
+        outputs, means = on.spikes(model, c, currents, bias, job.n_steps, weights, job.slope)
         activity.append(means[0])
         last[layer.name] = means[1]
         for edge in layer.edges():  # what nobody needs any more takes no memory
