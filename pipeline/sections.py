@@ -134,12 +134,9 @@ class NetworkSettings:
     )  # fmt: skip
     bottleneck_layers: int = setting("convolutions at the lowest resolution (cae, unet)", default=2, least=1, most=32)
     decoder_filters: tuple[int, ...] = setting(
-        "of the decoder's layers, one entry a resolution, the largest first; empty: the encoder's (unet)",
-        default=(),
-        least=1,
-        most=4096,
-        longest=31,
-    )
+        "of the decoder's layers, one entry a resolution, the largest first; empty: the encoder's (unet)", default=(),
+        least=1, most=4096, longest=31,
+    )  # fmt: skip
     skips: bool = setting("decoder layers also listen to the encoder's of their resolution (unet)", default=True)
 
 
@@ -229,8 +226,7 @@ class PhaseSettings:
         "part of a kernel that goes with a step, times the learning rate (tensorflow)", default=0.0, least=0, most=100
     )
     readout_positive: bool = setting(
-        "keep the readout's weights from falling below 0: then it is spikes that say that something is there, and "
-        "where there is nothing the last layer is silent (tensorflow)",
+        "keep the readout's weights from falling below 0: where nothing is, the last layer is silent (tensorflow)",
         default=False,
     )
     epoch_samples: int = setting(
@@ -329,6 +325,10 @@ class FinetuneSettings(PhaseSettings):
         most=1,
     )
 
+    rate_gain: float = setting(
+        "factor of the ANN's rates to start from, but for the last layers', whose weights undo it", default=1.0,
+        above=0, most=100,
+    )  # fmt: skip
     slope: str = setting(
         "of the rate curve, in gradients: at each step's current, or of its mean and variance over the readout's steps "
         "(drift; tensorflow, rectified neurons of the chip)",

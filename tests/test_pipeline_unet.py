@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline import experiment, training
-from cotrain.pipeline.networks import build, neurons_for, spec_for
+from cotrain.pipeline.networks import activity, build, neurons_for, spec_for
+from cotrain.pipeline.networks.forward import in_batches
 from cotrain.pipeline.training.backend import make_backend
 from small_training import experiment_for, masks_data
 
@@ -51,6 +52,19 @@ def test_a_decoder_may_be_narrower_than_the_encoder():
     }  # fmt: skip
     with pytest.raises(InputError, match=r"network.decoder_filters has 1 entries.* so expected 2"):
         spec_for(dataclasses.replace(deep, decoder_filters=(2,)), (16, 24, 1))
+
+
+def test_raised_rates_are_those_of_the_same_function():
+    spec = spec_for(settings(bottleneck_layers=1), SHAPE)
+    rng = np.random.default_rng(0)
+    params = {k: v + rng.normal(0, 0.05, v.shape).astype(np.float32) for k, v in spec.init_params(3).items()}
+    image = rng.random((2, *SHAPE)).astype(np.float32)
+    (before,) = in_batches(spec, params, image)
+    (after,) = in_batches(spec, activity.raised(spec, params, 2.5), image)
+    for layer in spec.layers:
+        gain = 1 if layer.name == "conv4" else 2.5
+        assert before[layer.name].max() > 0
+        np.testing.assert_allclose(after[layer.name], gain * before[layer.name], rtol=1e-4, atol=1e-5)
 
 
 def test_nengo_computes_what_the_trainer_computes():

@@ -97,7 +97,8 @@ def finetune(
         As for `train`.
     """
     job = job_for(experiment, dataset, "hybrid")
-    return _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say)
+    raised = activity.raised(job.spec, params, experiment.finetune.rate_gain)
+    return _run(experiment, job, job.scaler.unfold(raised), dataset, folder, key, say)
 
 
 def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
