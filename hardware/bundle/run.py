@@ -11,7 +11,7 @@ import os
 import sys
 
 MANIFEST = "manifest.json"
-PYTHONS = ((3, 8), (3, 12))  # oldest and newest; 3.8 is what NxSDK runs on
+PYTHONS = ((3, 8), (3, 13))  # oldest and newest; 3.8 is what NxSDK runs on
 
 
 class DamagedBundle(ValueError):
@@ -22,7 +22,7 @@ def check_python(version):
     """Raise DamagedBundle unless this interpreter can run the bundle."""
     if not PYTHONS[0] <= tuple(version[:2]) <= PYTHONS[1]:
         raise DamagedBundle(
-            "this is Python %d.%d; the bundle needs Python 3.8 (3.9 to 3.12 run the emulator, too): "
+            "this is Python %d.%d; the bundle needs Python 3.8 (3.9 to 3.13 run the emulator, too): "
             "use python3.8 run.py" % tuple(version[:2])
         )
 

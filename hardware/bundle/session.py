@@ -56,9 +56,8 @@ def check_packages(requirements: str) -> Dict[str, str]:
     MissingError
         A package is not installed.
     InputError
-        Nengo or NengoLoihi of another version than the pinned one, or NumPy 2.
+        Nengo or NengoLoihi of another version than the one for this Python, or NumPy 2 before Python 3.13.
     """
-    pins = dict(line.split("==") for line in requirements.split("\n") if "==" in line and not line.startswith("#"))
     install = "run: python -m pip install -r requirements.txt"
     found = {}
     for name in RECORDED:
@@ -66,10 +65,15 @@ def check_packages(requirements: str) -> Dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             raise MissingError(f"{name} is not installed for this Python ({sys.executable}); {install}") from None
-        if name in EXACT and found[name] != pins[name].strip():
-            raise InputError(f"{name} is {found[name]}; the bundle needs {pins[name].strip()}; {install}")
-    if int(found["numpy"].split(".")[0]) > 1:
-        raise InputError(f"numpy is {found['numpy']}; nengo-loihi needs a version below 2; {install}")
+    from packaging.requirements import Requirement  # nengo-loihi needs it, so it is there now
+
+    lines = [Requirement(line) for line in requirements.split("\n") if line and not line.startswith("#")]
+    here = {line.name: line.specifier for line in lines if line.marker is None or line.marker.evaluate()}
+    for name in EXACT:
+        if found[name] not in here[name]:
+            raise InputError(f"{name} is {found[name]}; the bundle needs {str(here[name])[2:]}; {install}")
+    if int(found["numpy"].split(".")[0]) > 1 and sys.version_info < (3, 13):
+        raise InputError(f"numpy is {found['numpy']}; Nengo 3.2 needs a version below 2; {install}")
     return found
 
 
