@@ -49,6 +49,9 @@ SPURIOUS_WARNINGS: tuple[tuple[str, type[Warning], str], ...] = (
     ("The distutils package is deprecated", DeprecationWarning, r"nengo\.utils\.numpy"),
     ("Conversion of an array with ndim > 0", DeprecationWarning, r"nengo\._vendor\.scipy\."),
     ("`product` is deprecated", DeprecationWarning, r"nengo\.utils\.filter_design"),
+    # Nengo 4.1, which Python 3.13 needs: NengoDL and nengo-loihi have not been tried with it, this package has
+    ("This version of (NengoDL|`nengo_loihi`) has not been tested", UserWarning, r"nengo_(dl|loihi)\.version"),
+    (r"numpy\.core is deprecated", DeprecationWarning, r"nengo\.utils\.numpy"),
 )
 
 # Python log records of TensorFlow (logger "tensorflow")
