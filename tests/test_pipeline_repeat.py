@@ -91,7 +91,9 @@ def test_two_workers_score_what_one_process_scores(runs, tmp_path, monkeypatch):
     for workers in ("1", "2"):
         path = tmp_path / f"{workers}.json"
         arguments = ["evaluate", NAME, "--params", "run", "--runs", str(runs), "--json", str(path), *TINY]
-        assert main([*arguments, "--workers", workers]) == 0
+        # a row of each kind: no network, rates, NengoDL, the chip's integers
+        models = ["--models", "constant,ann,hybrid,loihi-hybrid"]
+        assert main([*arguments, *models, "--workers", workers]) == 0
         metrics = artifacts.read_json(path)
         for row in [metrics, *metrics["rows"]]:
             del row["seconds"]
