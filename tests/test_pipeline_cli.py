@@ -98,8 +98,8 @@ def test_a_second_run_does_nothing_and_says_so(runs, capsys):
 
 def test_the_same_seed_gives_the_same_bytes(runs, tmp_path):
     """In a process of its own, as a user would run it."""
-    command = [sys.executable, "-m", "cotrain.pipeline", "train", EXPERIMENT, "--until", "finetune", *TINY]
-    subprocess.run([*command, "--runs", str(tmp_path)], check=True, capture_output=True, cwd=Path(__file__).parent.parent)
+    command = [sys.executable, "-m", "cotrain.pipeline", "train", EXPERIMENT, "--until", "finetune", "--runs"]
+    subprocess.run([*command, str(tmp_path), *TINY], check=True, capture_output=True, cwd=Path(__file__).parents[1])
     for verb in ("train", "finetune"):
         ours, theirs = (folder / EXPERIMENT / verb / artifacts.PARAMS for folder in (runs, tmp_path))
         assert ours.read_bytes() == theirs.read_bytes(), verb
