@@ -128,12 +128,30 @@ def test_names_with_quotes_are_written_as_toml(tmp_path):
     assert load(tmp_path / "my.toml")[0].category == 'cat "x"\n#[y]'
 
 
-def test_proposed_sizes_keep_the_aspect_ratio_and_can_be_halved():
-    for height, width in ((164, 398), (3000, 2000), (32, 32), (10, 900), (28, 28)):
-        found = propose_size(height, width, 64 * 128)
-        assert all(n % 4 == 0 and 16 <= n <= 256 for n in found) and found[0] * found[1] <= 1.5 * 64 * 128
+@pytest.mark.parametrize("area", [64 * 128, 64 * 64, 32 * 32])
+def test_proposed_sizes_keep_the_aspect_ratio_and_can_be_halved(area):
+    for height, width in ((164, 398), (240, 320), (1080, 1920), (3000, 2000), (32, 32), (10, 900), (28, 28)):
+        found = propose_size(height, width, area)
+        assert all(n % 8 == 0 and 16 <= n <= 256 for n in found) and found[0] * found[1] <= area
         if max(height, width) < 5 * min(height, width):
             assert 0.75 < found[0] / found[1] / (height / width) < 1.35
+
+
+def test_pictures_of_a_camera_give_an_experiment_that_fits(tmp_path, capsys):
+    """Three to four: what was proposed once needed 4,160 input axons of 4,096 in its first dense layer."""
+    rng = np.random.default_rng(0)
+    rows = ["image,x0,y0,x1,y1"]
+    for i in range(10):
+        x, y = rng.integers(0, 100, 2)
+        picture = np.full((240, 320), 235, np.uint8)
+        picture[y : y + 90, x : x + 120] = 60
+        save(tmp_path / f"mine/images/{i}.png", picture)
+        rows.append(f"{i}.png,{x},{y},{x + 120},{y + 90}")
+    (tmp_path / "mine/boxes.csv").write_text("\n".join(rows))
+    assert init(tmp_path / "mine", tmp_path / "my.toml") == 0
+    capsys.readouterr()
+    assert cotrain(["inspect", str(tmp_path / "my.toml"), "--quick", "--runs", str(tmp_path / "runs")]) == 0
+    assert "fits nahuku32" in capsys.readouterr().out
 
 
 # ----------------------------------------------------------------------------------------------

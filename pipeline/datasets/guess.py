@@ -25,7 +25,7 @@ PICTURE_FOLDERS = ("images", "image", "jpegimages", "pictures", "imgs", "img")
 SOME = 200  # pictures that are looked at for sizes and brightness
 BRIGHT = 0.6  # mean grey above which the ground is taken to be bright, and pixels are inverted
 MULTIPLE = 8  # of pixels: networks halve height and width up to three times
-AREA = {"boxes": 64 * 128, "masks": 64 * 64, "classes": 32 * 32, "volumes": 64 * 64}  # pixels of an input, about
+AREA = {"boxes": 64 * 128, "masks": 64 * 64, "classes": 32 * 32, "volumes": 64 * 64}  # pixels of an input, at most
 SIDES = (16, 256)
 
 
@@ -233,11 +233,20 @@ def _describe_pictures(found: Guess) -> None:
 
 
 def propose_size(height: float, width: float, area: int) -> tuple[int, int]:
-    """Height and width of an input: about `area` pixels, the pictures' aspect ratio, multiples of 8, no enlargement."""
+    """Height and width of an input: `area` pixels at most, the pictures' aspect ratio, multiples of 8, no enlargement.
+
+    At most, since with a few pixels more the networks that `cotrain init` writes would no longer fit a core.
+    """
     scale = min((area / (height * width)) ** 0.5, 1.0)
     low, high = SIDES
-    height, width = (int(np.clip(round(n * scale / MULTIPLE) * MULTIPLE, low, high)) for n in (height, width))
-    return height, width
+    sides = [int(np.clip(round(n * scale / MULTIPLE) * MULTIPLE, low, high)) for n in (height, width)]
+    while sides[0] * sides[1] > area:
+        # the one that was rounded up more
+        i = int(np.argmax([n - whole * scale for n, whole in zip(sides, (height, width), strict=True)]))
+        if sides[i] <= low:
+            i = 1 - i
+        sides[i] -= MULTIPLE
+    return sides[0], sides[1]
 
 
 def _describe_boxes(found: Guess) -> None:
