@@ -151,7 +151,7 @@ def test_pictures_of_a_camera_give_an_experiment_that_fits(tmp_path, capsys):
     assert init(tmp_path / "mine", tmp_path / "my.toml") == 0
     capsys.readouterr()
     assert cotrain(["inspect", str(tmp_path / "my.toml"), "--quick", "--runs", str(tmp_path / "runs")]) == 0
-    assert "fits nahuku32" in capsys.readouterr().out
+    assert "next: cotrain train" in capsys.readouterr().out
 
 
 # ----------------------------------------------------------------------------------------------
