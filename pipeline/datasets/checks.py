@@ -66,7 +66,7 @@ def _check_splits(data, refuse) -> None:
     unknown = ~np.isin(data.split, SPLITS)
     if unknown.any():
         name, k = first_bad(data, unknown)
-        refuse(f"{name} is in the split {data.split[k]!r}: expected one of {', '.join(SPLITS)}")
+        refuse(f"{name} is in the split {str(data.split[k])!r}: expected one of {', '.join(SPLITS)}")
     groups, first, member = np.unique(data.groups, return_index=True, return_inverse=True)
     torn = data.split != data.split[first][member]
     if torn.any():
