@@ -65,16 +65,30 @@ def check_packages(requirements: str) -> Dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             raise MissingError(f"{name} is not installed for this Python ({sys.executable}); {install}") from None
-    from packaging.requirements import Requirement  # nengo-loihi needs it, so it is there now
-
-    lines = [Requirement(line) for line in requirements.split("\n") if line and not line.startswith("#")]
-    here = {line.name: line.specifier for line in lines if line.marker is None or line.marker.evaluate()}
+    pins = _pins(requirements)
     for name in EXACT:
-        if found[name] not in here[name]:
-            raise InputError(f"{name} is {found[name]}; the bundle needs {str(here[name])[2:]}; {install}")
+        if found[name] != pins[name]:
+            raise InputError(f"{name} is {found[name]}; the bundle needs {pins[name]}; {install}")
     if int(found["numpy"].split(".")[0]) > 1 and sys.version_info < (3, 13):
         raise InputError(f"numpy is {found['numpy']}; Nengo 3.2 needs a version below 2; {install}")
     return found
+
+
+def _pins(requirements: str) -> Dict[str, str]:
+    """Versions (``name==version``) that requirements.txt wants under this Python: ``; python_version < "3.13"``."""
+    pins = {}
+    for line in requirements.split("\n"):
+        wanted, _, condition = line.partition(";")
+        name, equal, version = wanted.partition("==")
+        if not equal or line.startswith("#"):
+            continue
+        if condition:
+            _, sign, python = condition.split()[:3]
+            bound = tuple(int(part) for part in python.strip('"').split("."))
+            if (sys.version_info[:2] < bound) != (sign == "<"):
+                continue
+        pins[name.strip()] = version.strip()
+    return pins
 
 
 def main(argv: Sequence[str], folder: Any, manifest: Dict[str, Any]) -> int:
