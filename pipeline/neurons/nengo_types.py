@@ -136,7 +136,7 @@ def hybrid_gradient(model: NeuronModel, output: Any, current: Any, amplitude: An
     return with_gradient_of(output, amplitude * model.smooth_rate(current))
 
 
-def with_gradient_of(value, surrogate):
+def with_gradient_of(value: Tensor, surrogate: Tensor) -> Tensor:
     """Exactly `value` (the second term is 0 in floating point), with the gradient of `surrogate`."""
     return tf.stop_gradient(value) + (surrogate - tf.stop_gradient(surrogate))
 
