@@ -213,10 +213,13 @@ def pool(
             _same_versions(client, where)
             yield DaskPool(client, client.scheduler.address, threads, say)
         finally:
-            client.close()
+            with suppress(Exception):
+                client.close()
     finally:
-        if made is not None:
-            made.close()
+        # What is done is done: on a busy machine Dask gives a worker seconds to end, kills it, and raises.
+        with suppress(Exception):
+            if made is not None:
+                made.close()
 
 
 def check(workers: int, cluster: str) -> None:
