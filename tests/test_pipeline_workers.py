@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import slurm_stand_in
@@ -90,6 +91,23 @@ def test_a_worker_with_other_versions_is_refused_by_name(tmp_path):
         with pytest.raises(UnsupportedError) as caught, pool(1, address):
             pass
     assert f"has numpy 0.0.1, here it is {versions()['numpy']}" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_workers_that_end_slowly_end_no_command(monkeypatch):
+    """As on a machine with too much to do: Dask kills them after some seconds and raises, when all is done."""
+
+    def slowly(*_, **__):
+        raise TimeoutError
+
+    client = SimpleNamespace(close=slowly, nthreads=dict, scheduler=SimpleNamespace(address="here"))
+    monkeypatch.setattr("distributed.LocalCluster", lambda **_: SimpleNamespace(close=slowly))
+    monkeypatch.setattr(workers, "_client", lambda *_: client)
+    monkeypatch.setattr(workers, "_wait_for_one", lambda *_: None)
+    monkeypatch.setattr(workers, "_same_versions", lambda *_: None)
+    with pool(2) as there:
+        assert there.address == "here"
+    with pytest.raises(OutputError), pool(2):
+        raise OutputError("what is inside is told")
 
 
 @pytest.mark.parametrize("name", ["numpy", "source", "python"])
