@@ -56,7 +56,11 @@ def vision(neurons=None, readout="dense", seed=0, channels_last=True, amplitude=
             relay = nengo.Node(size_in=source.size_out)
             nengo.Connection(source, relay, synapse=None)
             kernel = rng.uniform(-1, 1, (3, 3, 6, 2)).astype(np.float32)
-            transform = nengo.Convolution(2, shape, padding="same", channels_last=channels_last, init=kernel)
+            options = {"channels_last": channels_last, "init": kernel}
+            if readout == "transposed":  # 4 x 5 pixels become 9 x 11, which overlap
+                transform = nengo.transforms.ConvolutionTranspose(2, shape, strides=(2, 2), **options)
+            else:
+                transform = nengo.Convolution(2, shape, padding="same", **options)
             net.out = nengo.Node(size_in=transform.output_shape.size)
             nengo.Connection(relay, net.out, transform=transform, synapse=None)
         net.probe = nengo.Probe(net.out)
@@ -98,17 +102,18 @@ def test_constant_images(neurons):
     assert found[net.spikes].any() and found[net.probe].any()
 
 
-@pytest.mark.parametrize("readout", ["dense", "convolution"])
+@pytest.mark.parametrize("readout", ["dense", "convolution", "transposed"])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_images_that_change_and_both_readouts(readout, channels_last):
+def test_images_that_change_and_all_readouts(readout, channels_last):
     net = vision(readout=readout, channels_last=channels_last, seed=2)
     assert_predicts_fresh(net, net.image, images(2, 25), 25)
 
 
+@pytest.mark.parametrize("readout", ["convolution", "transposed"])
 @pytest.mark.parametrize("amplitude", [0.005, 1 / 3])
-def test_readout_convolution_with_and_without_rounding(amplitude, monkeypatch):
+def test_readout_convolution_with_and_without_rounding(amplitude, readout, monkeypatch):
     """1000 Hz · 0.005 = 5 makes every sum exact; 1000 · (1/3) does not, and nengo's own product is used."""
-    net = vision(readout="convolution", amplitude=amplitude)
+    net = vision(readout=readout, amplitude=amplitude)
     used = []
     for name in ("add", "add_listed"):
         original = getattr(exact.ExactConvolution, name)

@@ -14,6 +14,7 @@ import numpy as np
 from cotrain.hardware.builder.convolution import axes_of
 from cotrain.hardware.emulator.compiled import njit
 from nengo import Convolution
+from nengo.transforms import ConvolutionTranspose
 
 _MANTISSA = 53
 
@@ -44,7 +45,7 @@ def sums_are_exact(weights: np.ndarray, c: float) -> bool:
 
 
 class ExactConvolution:
-    """A 2-D convolution of spikes, channels last, that visits only the spikes.
+    """A 2-D convolution of spikes, transposed or not, channels last, that visits only the spikes.
 
     `add` returns False where exactness is not proven; the caller then uses nengo's own operator.
     """
@@ -52,7 +53,8 @@ class ExactConvolution:
     def __init__(self, op: Any, weights: np.ndarray) -> None:
         conv = op.conv
         self.weights = np.ascontiguousarray(weights, dtype=np.float64)
-        self.supported = isinstance(conv, Convolution) and conv.dimensions == 2 and conv.channels_last
+        known = isinstance(conv, (Convolution, ConvolutionTranspose))
+        self.supported = known and conv.dimensions == 2 and conv.channels_last
         self.known: Dict[float, bool] = {}
         if not self.supported:
             return
