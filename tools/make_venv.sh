@@ -47,4 +47,13 @@ pip install --require-hashes --no-deps --no-build-isolation -r requirements.lock
        /^Installing collected packages/ { print "setup: unpacking" } { fflush() }'
 PYTHONWARNINGS=ignore pip install --quiet --no-deps --no-build-isolation --editable .
 inputs > .venv/.stamp
+
+# Inner loops are compiled when they are first run, and kept: by a demo that is too small to be of use, and not while
+# somebody waits for a result
+echo "setup: compiling, half a minute"
+small=(train.epochs=1 finetune.epochs=1 finetune.n_steps=8 finetune.readout_steps=4 data.n_groups=12 deploy.limit=12
+  deploy.n_bootstrap=10)
+.venv/bin/python -m cotrain.pipeline train demo-cae --until deploy --quiet --runs .venv/compiling \
+  "${small[@]/#/--set=}" || echo "setup: that failed; commands will compile what they need"
+rm -rf .venv/compiling
 echo "setup: done"

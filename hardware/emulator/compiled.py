@@ -16,17 +16,28 @@ from typing import Any, Callable, Iterator, Optional
 import numba
 
 
-def njit(**options: Any) -> Callable:
-    """As `numba.njit` with ``nogil`` and ``cache``, which wants a place to write in but does not insist."""
+def njit(known_by: str = "", **options: Any) -> Callable:
+    """As `numba.njit` with ``nogil`` and ``cache``, which wants a place to write in but does not insist.
+
+    Parameters
+    ----------
+    known_by : str
+        What stands for a closure in the cache. Numba itself takes what it closes over, and where that is a function
+        which it has compiled, no other process finds it again.
+    """
 
     def decorate(function: Callable) -> Any:
         for folder in (None, _own_folder):
             try:
                 with _cache_folder(folder):
-                    return numba.njit(nogil=True, cache=True, **options)(function)
+                    compiled = numba.njit(nogil=True, cache=True, **options)(function)
             except RuntimeError as error:
                 if "cannot cache" not in str(error):
                     raise
+            else:
+                if known_by:
+                    compiled._cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), known_by)
+                return compiled
         return numba.njit(nogil=True, **options)(function)
 
     return decorate

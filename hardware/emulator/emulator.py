@@ -12,7 +12,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 import numpy as np
 from cotrain.hardware.compiler.program import ARRAYS, Program
 from cotrain.hardware.emulator.flat import STEP
-from cotrain.hardware.emulator.kernels import Scratch, run_sample
+from cotrain.hardware.emulator.kernels import Scratch, run_samples
 from cotrain.hardware.emulator.memory import GENERAL, LayoutBuilder
 from cotrain.hardware.emulator.readout import Recorder, Recording
 from cotrain.hardware.emulator.updates import WORD
@@ -133,6 +133,43 @@ class Emulator:
         draws = [rng.randint(-127, 128, size=n, dtype=np.int32)[self._noisy] for _ in range(n_steps)]
         return ((np.stack(draws) + self._noise_offset) * self._noise_scale).astype(np.int32)
 
+    def run_many(
+        self,
+        scratch: Any,
+        start: np.ndarray,
+        lines: np.ndarray,
+        n_steps: int,
+        noise: np.ndarray,
+        counts: np.ndarray,
+        resume: bool = False,
+    ) -> Recording:
+        """Run samples one after the other, from rest unless `resume`, in one call without Python's lock.
+
+        Parameters
+        ----------
+        start : (n_samples, n_inputs, n_steps + 1) int64
+        lines : int32
+            See `kernels.run_sample`.
+        counts : (n_places,) int32
+            Added to: spikes of each compartment, over all samples.
+
+        Returns
+        -------
+        Recording
+            Its arrays have an axis of samples, the first; `Recording.sample` is one of them.
+        """
+        n, recorder = len(start), self.recorder
+        n_spikes, n_synops = (np.zeros((n, self.n_layers), dtype=np.int64) for _ in range(2))
+        overflows = np.zeros((n, self.n_layers, 3), dtype=np.int64)
+        words = np.empty((n, n_steps, recorder.n_words), dtype=np.uint64)
+        us = np.empty((n, n_steps, len(recorder.columns["current"])), dtype=np.int32)
+        vs = np.empty((n, n_steps, len(recorder.columns["voltage"])), dtype=np.int32)
+        run_samples(
+            self.layout, scratch, recorder.readout, resume, n_steps, start, lines, noise,
+            words, us, vs, n_spikes, n_synops, overflows, counts,
+        )  # fmt: skip
+        return recorder.recording(words, us, vs, n_spikes, n_synops, overflows)
+
     def run_one(
         self,
         scratch: Any,
@@ -144,21 +181,7 @@ class Emulator:
         resume: bool = False,
     ) -> Recording:
         """Run one sample, from rest unless `resume`; see `kernels.run_sample`."""
-        if not resume:
-            for state in (scratch.u, scratch.v, scratch.r):
-                state.fill(0)
-            scratch.slot[:, :2] = scratch.event_start[:, None]  # no spikes before the first step
-        n_spikes, n_synops = (np.zeros(self.n_layers, dtype=np.int64) for _ in range(2))
-        overflows = np.zeros((self.n_layers, 3), dtype=np.int64)
-        recorder = self.recorder
-        words = np.empty((n_steps, recorder.n_words), dtype=np.uint64)
-        us = np.empty((n_steps, len(recorder.columns["current"])), dtype=np.int32)
-        vs = np.empty((n_steps, len(recorder.columns["voltage"])), dtype=np.int32)
-        run_sample(
-            self.layout, scratch, recorder.readout, n_steps, start, lines, noise,
-            words, us, vs, n_spikes, n_synops, overflows, counts,
-        )  # fmt: skip
-        return recorder.recording(words, us, vs, n_spikes, n_synops, overflows)
+        return self.run_many(scratch, start[None], lines, n_steps, noise, counts, resume).sample(0)
 
     def read(self, recording: Recording, key: str, compartments: Any) -> np.ndarray:
         """(n_steps, n) values of some recorded compartments."""

@@ -36,7 +36,7 @@ from cotrain.hardware.emulator.vectors import (
     lowest_bit,
 )
 
-_OPTIONS = {"boundscheck": False}
+_OPTIONS = {"boundscheck": False, "error_model": "numpy"}  # nothing here can raise
 
 # What one thread writes to. Reused from sample to sample.
 Scratch = namedtuple(
@@ -182,7 +182,7 @@ def collect(layout: Any, layer: int, words: np.ndarray, scratch: Any, at: Any, c
     return at
 
 
-@njit(**_OPTIONS)
+@njit(inline="always", **_OPTIONS)  # a call would count references to all arrays, with locked instructions
 def arrive(
     layout: Any, layer: int, t: int, s: int, at: Any, scratch: Any, input_start: np.ndarray, input_lines: np.ndarray
 ) -> int:
@@ -221,8 +221,8 @@ def run_layer(
         slot[layer, s + k + 2] = collect(layout, layer, fired, scratch, at, counts)
         n_spikes[layer] += slot[layer, s + k + 2] - at
         if word >= 0:
-            n_words = (layout.layer_size[layer] + WORD - 1) // WORD
-            words[t + k, word : word + n_words] = fired[:n_words]
+            for w in range((layout.layer_size[layer] + WORD - 1) // WORD):  # a slice could raise
+                words[t + k, word + w] = fired[w]
     for c in range(readout.u_start[layer], readout.u_start[layer + 1]):
         us[t, c] = scratch.u[readout.u_place[c]]
     for c in range(readout.v_start[layer], readout.v_start[layer + 1]):
@@ -277,3 +277,29 @@ def run_sample(
                 events[at] = events[e]
                 at += 1
             slot[layer, 1] = at
+
+
+@njit(**_OPTIONS)
+def run_samples(
+    layout: Any, scratch: Any, readout: Any, resume: bool, n_steps: int, input_start: np.ndarray,
+    input_lines: np.ndarray, noise: np.ndarray, words: np.ndarray, us: np.ndarray, vs: np.ndarray,
+    n_spikes: np.ndarray, n_synops: np.ndarray, overflows: np.ndarray, counts: np.ndarray,
+) -> None:  # fmt: skip
+    """Run samples one after the other, each from rest unless `resume`; Python's lock is free all the time.
+
+    The arrays are those of `run_sample` with one more axis, the first: that of the samples. `input_lines`, `noise` and
+    `counts` are common to all.
+    """
+    n_layers = layout.layer_start.size - 1
+    for b in range(input_start.shape[0]):
+        if not resume:
+            scratch.u[:] = 0
+            scratch.v[:] = 0
+            scratch.r[:] = 0
+            for layer in range(n_layers):  # no spikes before the first step
+                scratch.slot[layer, 0] = scratch.event_start[layer]
+                scratch.slot[layer, 1] = scratch.event_start[layer]
+        run_sample(
+            layout, scratch, readout, n_steps, input_start[b], input_lines, noise,
+            words[b], us[b], vs[b], n_spikes[b], n_synops[b], overflows[b], counts,
+        )  # fmt: skip

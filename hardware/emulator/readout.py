@@ -16,7 +16,10 @@ from cotrain.hardware.emulator.updates import WORD
 
 @dataclass
 class Recording:
-    """What one sample left behind; see `kernels.run_sample` for the fields."""
+    """What one sample left behind; see `kernels.run_sample` for the fields.
+
+    Of many samples (`Emulator.run_many`) the arrays have one more axis, and `sample` is all that is to be asked.
+    """
 
     words: np.ndarray
     bit_column: np.ndarray  # of each bit of `words`, as in `bits.scatter`
@@ -26,6 +29,11 @@ class Recording:
     n_spikes: Any
     n_synops: Any
     overflows: Any
+
+    def sample(self, b: int) -> Recording:
+        """One of many."""
+        mine = (self.currents, self.voltages, self.n_spikes, self.n_synops, self.overflows)
+        return Recording(self.words[b], self.bit_column, self.n_columns, *(array[b] for array in mine))
 
     @cached_property
     def spikes(self) -> np.ndarray:

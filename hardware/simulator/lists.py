@@ -33,3 +33,9 @@ def one_later(sent: Sequence[Lists], n_steps: int) -> Lists:
         start[k, 1:] = total + sent_start[:-1]
         total += len(lines)
     return start, sent[0][1] if len(sent) == 1 else np.concatenate([NOTHING, *(lines for _, lines in sent)])
+
+
+def joined(samples: Sequence[Lists]) -> Lists:
+    """Those of samples as `kernels.run_samples` takes them: start (n_samples, ...), and the lines of all."""
+    first = np.cumsum([0] + [len(lines) for _, lines in samples])
+    return np.stack([start + at for (start, _), at in zip(samples, first)]), np.concatenate([x for _, x in samples])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from threading import Lock, local
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 from cotrain.hardware.emulator.bits import listed
@@ -21,7 +21,7 @@ from cotrain.hardware.host.neurons import spike_lines
 from cotrain.hardware.host.operators import owner, remembered_by
 from cotrain.hardware.host.plan import HostBatch, HostPlan
 from cotrain.hardware.simulator.links import HostLinks
-from cotrain.hardware.simulator.lists import NOTHING, in_a_row, now, one_later
+from cotrain.hardware.simulator.lists import NOTHING, in_a_row, joined, now, one_later
 from cotrain.hardware.simulator.recording import sampled
 from cotrain.hardware.simulator.results import BatchResult, Received, Result, StatsSum
 
@@ -59,6 +59,7 @@ class BatchRunner:
         self.host = self._plan(links.host, feeds, ensembles, receives=True)
         self.labels = list(ensembles.values())
         self._local = local()
+        self._pool: Any = None
         self._scheduled = self._scheduled_lists()
         self._at_once = self.pre is not None and self.pre.idle and self.pre.repeatable and not self._scheduled
         recorder = emulator.recorder
@@ -95,8 +96,10 @@ class BatchRunner:
         kept = [dict(zip(self._remembering, self._copies.fresh())) for _ in range(n)]
         if self.links.scheduled:
             arriving = self._before(values, n, n_steps, first_kept, out, kept)
-            lists = map(arriving, range(n))
-            recordings = [self._chip(start, lines, n_steps, noise, out, b) for b, (start, lines) in enumerate(lists)]
+            start, lines = joined([arriving(b) for b in range(n)])
+            recording = self.emulator.run_many(self._scratch(), start, lines, n_steps, noise, out.counts)
+            out.add_chip(slice(None), recording)
+            recordings = [recording.sample(b) for b in range(n)]
             self._after(values, recordings, n, n_steps, first_kept, out, kept)
         else:
             recordings = self._together(values, n, n_steps, noise, first_kept, out, kept)
@@ -178,13 +181,7 @@ class BatchRunner:
         out.input_spikes_max = max(out.input_spikes_max, int(per_step.max(initial=0)))
         return one_later(sent, n_steps)
 
-    def _chip(self, start, lines, n_steps, noise, out, b):
-        scratch = self._scratch(n_steps)
-        recording = self.emulator.run_one(scratch, start, lines, n_steps, noise, out.counts)
-        out.add_chip(b, recording)
-        return recording
-
-    def _scratch(self, n_steps):
+    def _scratch(self):
         mine = self._local.__dict__
         if "scratch" not in mine:
             mine["scratch"] = self.emulator.new_scratch()
@@ -247,7 +244,7 @@ class BatchRunner:
             for b in range(n):
                 out.input_spikes_max = max(out.input_spikes_max, sum(len(lists[-1]) for lists in events[b]))
         out.add_host(batch)
-        return [_joined(p) for p in parts]
+        return [_in_one(p) for p in parts]
 
     def _keep(self, batch, t, first_kept, out):
         if t >= first_kept:
@@ -286,8 +283,7 @@ class BatchRunner:
         threads = threads or default_threads()
         first_kept = 0 if last_steps is None else n_steps - last_steps
         self._check_results(probes, n_samples, n_steps, first_kept)
-        size = self._batch_size(n_samples, threads, n_steps)
-        batches = [(i, min(i + size, n_samples)) for i in range(0, n_samples, size)]
+        batches = evenly(n_samples, threads, self._batch_size(n_samples, threads, n_steps))
         ops = [(owner(op, plan.model), op) for plan in (self.pre, self.host) if plan for op in plan.remembering]
         self._remembering = [op for _, op in ops]
         self._copies = Copies([(name, remembered_by(op, self.random_states)) for name, op in ops])
@@ -305,22 +301,32 @@ class BatchRunner:
                 stats.put(i, j, out)
             return j - i
 
-        with ThreadPoolExecutor(threads) as pool:
-            waiting = {pool.submit(work, b) for b in batches}
-            try:
-                while waiting:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    n_done = sum(f.result() for f in done)
-                    if progress is not None:
-                        progress.advance(n_done)
-            except BaseException:
-                for f in waiting:
-                    f.cancel()
-                raise
+        pool = self._threads(threads)
+        waiting = {pool.submit(work, b) for b in batches}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                n_done = sum(f.result() for f in done)
+                if progress is not None:
+                    progress.advance(n_done)
+        except BaseException:
+            for f in waiting:
+                f.cancel()
+            wait(waiting)  # for those that had begun
+            raise
         self._copies.check_shared()
         return result.outputs(self.kept_as_bits, threads), stats.stats()
 
+    def _threads(self, n):
+        """Threads that stay, with what they have in memory, from one call to the next."""
+        if self._pool is None or self._pool[0] != n:
+            if self._pool is not None:
+                self._pool[1].shutdown()
+            self._pool = n, ThreadPoolExecutor(n)
+        return self._pool[1]
+
     def _batch_size(self, n_samples, threads, n_steps):
+        """Samples that a thread takes at once, at most."""
         plans = (None if self._at_once else self.pre, self.host)
         rows = [p.row_bytes() for p in plans if p is not None]
         fit = max(1, _ROW_BYTES // max(rows + [1]))
@@ -363,6 +369,14 @@ class BatchRunner:
                 )
 
 
+def evenly(n_samples: int, threads: int, size: int) -> List[Tuple[int, int]]:
+    """Batches (first, end) of at most `size` samples, so many and so equal that all threads end together."""
+    rounds = -(-n_samples // (size * threads))
+    n = min(n_samples, rounds * threads)
+    ends = [n_samples * k // n for k in range(n + 1)]
+    return list(zip(ends, ends[1:]))
+
+
 class _NoHost:
     sent: dict = {}
     direct: dict = {}
@@ -370,7 +384,7 @@ class _NoHost:
     counts: dict = {}
 
 
-def _joined(parts):
+def _in_one(parts):
     first = parts[0]
-    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("words", "currents", "voltages")}
-    return replace(first, n_spikes=None, n_synops=None, overflows=None, **joined)
+    whole = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("words", "currents", "voltages")}
+    return replace(first, n_spikes=None, n_synops=None, overflows=None, **whole)

@@ -53,10 +53,12 @@ class BatchResult:
         self.host_probes = host_probes
         self.n_kept: Dict[Any, int] = {}  # steps of each of these, less one
 
-    def add_chip(self, b: int, recording: Recording) -> None:
-        self.n_spikes[b] += recording.n_spikes
-        self.n_synops[b] += recording.n_synops
-        self.overflows += recording.overflows.sum(axis=1)
+    def add_chip(self, where: Any, recording: Recording) -> None:
+        """Count what a sample did, or those of a slice."""
+        self.n_spikes[where] += recording.n_spikes
+        self.n_synops[where] += recording.n_synops
+        overflows = recording.overflows.sum(axis=-1)
+        self.overflows += overflows.sum(axis=0) if overflows.ndim > 1 else overflows
 
     def add_host(self, batch: HostBatch, where: Any = slice(None)) -> None:
         for label, spikes in batch.spikes.items():
@@ -82,11 +84,9 @@ class Result:
 
     def put(self, i: int, j: int, out: BatchResult) -> None:
         for probe, parts in out.probes.items():
-            block = np.stack(parts)
             if probe not in self.arrays:
-                shape = (self.n_samples,) + block.shape[1:]
-                self.arrays[probe] = np.empty(shape, dtype=block.dtype)
-            self.arrays[probe][i:j] = block
+                self.arrays[probe] = np.empty((self.n_samples, *parts[0].shape), dtype=parts[0].dtype)
+            np.stack(parts, out=self.arrays[probe][i:j])
 
 
 class StatsSum:

@@ -127,11 +127,13 @@ class Simulator:
 
     def __exit__(self, exc_type, exc_value, traceback) -> None:
         self._sim.__exit__(exc_type, exc_value, traceback)
+        self._runners.clear()
         self.closed = True
 
     def close(self) -> None:
         """Free what the simulator holds; `data` and `stats` stay."""
         self._sim.close()
+        self._runners.clear()
         self.closed = True
 
     @property

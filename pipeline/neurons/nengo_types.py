@@ -11,8 +11,11 @@ Currents J are in units of the threshold: a LIF neuron fires above J = 1, a rect
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ import nengo
 import numpy as np
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.pipeline.compat import import_nengo_dl, import_tensorflow
+from cotrain.pipeline.neurons import kernel_parts, vectormath
 from cotrain.pipeline.neurons.phases import CURRENTS
 from nengo.dists import Choice
 
@@ -35,6 +39,13 @@ if TYPE_CHECKING:
 AT_REST = {"voltage": Choice([0])}
 # by the names of `phases.CURRENTS`, which lab hosts can read
 KINDS: dict[str, ModuleType] = {kind: importlib.import_module(f"cotrain.pipeline.neurons.{kind}") for kind in CURRENTS}
+
+
+@functools.cache
+def kernel_sources() -> str:
+    """Digest of all that compiled loops are made of besides their own file, which is all that Numba looks at."""
+    modules = (kernel_parts, vectormath, *KINDS.values())
+    return hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in modules)).hexdigest()
 
 
 @dataclass(frozen=True)

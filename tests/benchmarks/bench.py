@@ -164,41 +164,67 @@ def fill_rate(threads, n_bytes=512 << 20):
     return n_bytes / best_time(run)
 
 
-def gain_of_a_thread(times, repeats=5):
-    """times(threads) in seconds, by turns with a loop that needs no memory: what a second thread gains each."""
-    _spin(1)
+def spinning(threads):
+    """Seconds of a loop that needs nothing but a core."""
+    start = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(_spin, [40_000_000 // threads] * threads))
+    return time.perf_counter() - start
 
-    def control(threads):
+
+def adding(pool_bytes, n=4_000):
+    """times(threads): seconds of nothing but additions of rows of weights, from a pool of this size a thread."""
+    width = 6 * LANES
+    rng = np.random.RandomState(0)
+    n_rows = max(64, pool_bytes // (2 * width))
+    orders = [rng.permutation(n_rows)[:64].astype(np.int64) * width for _ in range(64)]
+    pools = [rng.randint(-255, 256, n_rows * width + LANES).astype(np.int16) for _ in range(2)]
+
+    def work(pool, n):
+        q = np.zeros(width + LANES, dtype=np.int32)
+        for k in range(n // 8):
+            _add(q, pool, orders[k % 64], width, 8)
+
+    def times(threads):
         start = time.perf_counter()
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(_spin, [40_000_000 // threads] * threads))
+            list(pool.map(work, pools[:threads], [n // threads] * threads))
         return time.perf_counter() - start
 
-    found = {(what, n): [] for what in (times, control) for n in (1, 2)}
+    work(pools[0], 8)
+    return times
+
+
+def gains_of_a_thread(what, repeats=7):
+    """What a second thread gains each of some times(threads), which take turns."""
+    found = {(name, n): [] for name in what for n in (1, 2)}
     for _ in range(repeats):
-        for what, n in found:
-            found[what, n].append(what(n))
-    best = {key: min(seconds) for key, seconds in found.items()}
-    return best[times, 1] / best[times, 2], best[control, 1] / best[control, 2]
+        for name, n in found:
+            found[name, n].append(what[name](n))
+    return {name: min(found[name, 1]) / min(found[name, 2]) for name in what}
 
 
 def two_threads(threads):
-    """One row a network: what a second thread gains, and what it gains a loop that needs nothing but a core."""
+    """One row a network: what a second thread gains it, a loop that needs nothing but a core, and one of memory."""
     rows = []
+    _spin(1)
     for name in ("cifar10", "locnet", "cae") if threads > 1 else ():
         case = CASES[name]()
         x = images(case, 32)
         with hardware.Simulator(case.net, target="emulator") as sim:
-            sim.predict({case.image: x[:1]}, n_steps=2)
 
-            def times(n, sim=sim, case=case, x=x):
+            def predict(n, sim=sim, case=case, x=x):
                 sim.threads = n
                 start = time.perf_counter()
                 sim.predict({case.image: x}, n_steps=N_STEPS)
                 return time.perf_counter() - start
 
-            gain, control = gain_of_a_thread(times)
-        rows.append({"network": name, "gain": gain, "control": control})
+            predict(1)
+            memory = adding(sim.emulator.layout.pool.nbytes)
+            rows.append({
+                "network": name, **gains_of_a_thread({"gain": predict, "control": spinning, "memory": memory})
+            })  # fmt: skip
+            print(rows[-1], file=sys.stderr)
     return rows
 
 
@@ -291,12 +317,15 @@ def markdown(result):
     if result["two_threads"]:
         lines += [
             "",
-            "What a second thread gains, and what it gains a loop that needs nothing but a core, measured by turns:",
+            "What a second thread gains, and what it gains a loop that needs nothing but a core, and one that adds rows "
+            "of weights from a pool of the network's size, measured by turns:",
             "",
-            "| network | two threads | the loop |",
-            "| --- | ---: | ---: |",
+            "| network | two threads | the loop | weights |",
+            "| --- | ---: | ---: | ---: |",
         ]
-        lines += [f"| {r['network']} | {r['gain']:.2f}× | {r['control']:.2f}× |" for r in result["two_threads"]]
+        for r in result["two_threads"]:
+            memory = f"{r['memory']:.2f}×" if "memory" in r else "–"
+            lines.append(f"| {r['network']} | {r['gain']:.2f}× | {r['control']:.2f}× | {memory} |")
     if result["scaling"]:
         lines += ["", "How cost grows: two 3×3 convolutions on 16×16 pixels.", ""]
     for name, rows in result["scaling"].items():

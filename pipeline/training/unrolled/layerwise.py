@@ -8,7 +8,6 @@ time.
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
 from typing import TYPE_CHECKING
@@ -29,9 +28,6 @@ UNUSED = 3  # references to memory from its list, the loop over it and the quest
 ALIGNMENT = 64  # bytes, what TensorFlow asks of a tensor's memory
 
 _memory: dict[int, list[np.ndarray]] = {}  # by size in bytes
-_spike_kernel = functools.cache(kernels.spike_kernel)  # compiled once for each kind of neuron
-_rate_forward = functools.cache(rate_kernels.forward)
-_rate_backward = functools.cache(rate_kernels.backward)
 
 
 def constants(model: NeuronModel, neurons: LayerNeurons, synapse_s: float) -> kernels.Constants:
@@ -65,7 +61,7 @@ def rates(
         (2,) float32: the sum of all outputs, and of their squared distances from the range; with gradients.
     """
     key = model.kind, model.on_chip, bool(model.smoothing > 0)
-    forward, backward = _rate_forward(*key), _rate_backward(*key)
+    forward, backward = rate_kernels.forward(*key), rate_kernels.backward(*key)
     bounds = np.float32(low), np.float32(high)
 
     @tf.custom_gradient
@@ -122,7 +118,7 @@ def spikes(
         (2, n_samples, ...) float32.
     """
     drift = slope == "drift"
-    kernel = _spike_kernel(model.kind, model.on_chip, bool(model.smoothing > 0), drift)
+    kernel = kernels.spike_kernel(model.kind, model.on_chip, bool(model.smoothing > 0), drift)
     constant = currents.shape[0] == 1
 
     @tf.custom_gradient

@@ -8,16 +8,17 @@ lies. One thread each: Numba's own would wait for more to do on cores that Tenso
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from cotrain.hardware.emulator.compiled import njit
 from cotrain.pipeline.neurons.kernel_parts import TWO as _TWO
 from cotrain.pipeline.neurons.kernel_parts import ZERO as _ZERO
 from cotrain.pipeline.neurons.kernel_parts import load, store
-from cotrain.pipeline.neurons.nengo_types import KINDS
+from cotrain.pipeline.neurons.nengo_types import KINDS, kernel_sources
 from cotrain.pipeline.training.unrolled.spikes import CHUNK
-from numba import njit
 
 _EXACT = {"contract", "nsz"}  # what fastmath may do to a value
 _SUM = {"contract", "nsz", "reassoc"}  # and to a sum
@@ -41,6 +42,7 @@ def _sums(values, low, high):
     return total, squares
 
 
+@functools.cache
 def forward(kind: str, on_chip: bool, smoothed: bool) -> Callable:
     """``run(x, c, low, high, outputs)``: activations.
 
@@ -49,7 +51,7 @@ def forward(kind: str, on_chip: bool, smoothed: bool) -> Callable:
     """
     value, _ = KINDS[kind].RATES[on_chip, smoothed]
 
-    @njit(fastmath=_EXACT, error_model="numpy")
+    @njit(f"{kind} {on_chip} {smoothed} {kernel_sources()}", fastmath=_EXACT, error_model="numpy")
     def run(x, c, low, high, outputs):
         total, squares = 0.0, 0.0  # float64
         for first in range(0, x.shape[0], CHUNK):
@@ -66,11 +68,12 @@ def forward(kind: str, on_chip: bool, smoothed: bool) -> Callable:
     return run
 
 
+@functools.cache
 def backward(kind: str, on_chip: bool, smoothed: bool) -> Callable:
     """``run(d_outputs, d_sums, x, outputs, c, low, high, d_x)``: the gradient of `forward`, d_x (n,), is written."""
     _, slope = KINDS[kind].RATES[on_chip, smoothed]
 
-    @njit(fastmath=_EXACT, error_model="numpy")
+    @njit(f"{kind} {on_chip} {smoothed} {kernel_sources()}", fastmath=_EXACT, error_model="numpy")
     def run(d_outputs, d_sums, x, outputs, c, low, high, d_x):
         d_total, d_squares = d_sums[0], _TWO * d_sums[1]
         if d_squares == _ZERO:

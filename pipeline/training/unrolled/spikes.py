@@ -6,20 +6,23 @@ of tensors there.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
+from cotrain.hardware.emulator.compiled import njit
 from cotrain.pipeline.neurons.kernel_parts import ONE as _ONE
 from cotrain.pipeline.neurons.kernel_parts import ZERO as _ZERO
 from cotrain.pipeline.neurons.kernel_parts import Constants, load, store
-from cotrain.pipeline.neurons.nengo_types import KINDS
-from numba import njit, prange
+from cotrain.pipeline.neurons.nengo_types import KINDS, kernel_sources
+from numba import prange
 
 __all__ = ["CHUNK", "Constants", "load", "spike_gradient", "spike_kernel", "store"]
 
 CHUNK = 2048  # neurons that one thread takes through all steps: their state stays in the first-level cache
 
 
+@functools.cache
 def spike_kernel(kind: str, on_chip: bool, smoothed: bool, drift: bool = False) -> Callable:
     """``run(currents, bias, weights, c, outputs, slopes, means)``: one layer over time.
 
@@ -30,8 +33,9 @@ def spike_kernel(kind: str, on_chip: bool, smoothed: bool, drift: bool = False) 
     """
     step, slope = KINDS[kind].SPIKES[on_chip, smoothed]
     drift_slope = KINDS[kind].DRIFT_SLOPES[on_chip, smoothed] if drift else None
+    known_by = f"{kind} {on_chip} {smoothed} {drift} {kernel_sources()}"
 
-    @njit(parallel=True, fastmath=True, error_model="numpy")
+    @njit(known_by, parallel=True, fastmath=True, error_model="numpy")
     def run(currents, bias, weights, c, outputs, slopes, means):
         n_steps, n_all = outputs.shape
         constant = currents.shape[0] == 1
