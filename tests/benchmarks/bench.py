@@ -317,8 +317,8 @@ def markdown(result):
     if result["two_threads"]:
         lines += [
             "",
-            "What a second thread gains, and what it gains a loop that needs nothing but a core, and one that adds rows "
-            "of weights from a pool of the network's size, measured by turns:",
+            "What a second thread gains, and what it gains a loop that needs nothing but a core, and one that adds "
+            "rows of weights from a pool of the network's size, measured by turns:",
             "",
             "| network | two threads | the loop | weights |",
             "| --- | ---: | ---: | ---: |",
