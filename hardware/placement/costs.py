@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import Any, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 from cotrain.hardware.builder.convolution import Axis, axes_of
@@ -76,6 +76,11 @@ class CutAxis:
         return self._memo.setdefault(key, int(most))
 
 
+# A convolution's costs do not hang on its weights, and networks that differ in nothing else are placed one after another
+MOST_COSTS = 100_000
+_COSTS: Dict[tuple, Tuple[int, int, int]] = {}
+
+
 @dataclass(frozen=True, eq=False)
 class ConvGeometry:
     """A 2-D convolution as the partitioner sees it."""
@@ -107,6 +112,14 @@ class ConvGeometry:
         -------
         (int, int, int)
         """
+        key = (self.rows.axis, self.cols.axis, self.n_channels, self.n_filters, self.channels_last, shape)
+        if key not in _COSTS:
+            if len(_COSTS) >= MOST_COSTS:
+                _COSTS.clear()
+            _COSTS[key] = self._input_cost(shape)
+        return _COSTS[key]
+
+    def _input_cost(self, shape):
         h, w, c = self.spatial(shape)
         n_row_blocks, n_col_blocks = -(-self.rows.n_out // h), -(-self.cols.n_out // w)
         n_filter_blocks = -(-self.n_filters // c)
