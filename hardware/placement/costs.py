@@ -76,7 +76,7 @@ class CutAxis:
         return self._memo.setdefault(key, int(most))
 
 
-# A convolution's costs do not hang on its weights, and networks that differ in nothing else are placed one after another
+# Costs do not hang on weights, and networks that differ in nothing else are often placed one after the other
 MOST_COSTS = 100_000
 _COSTS: Dict[tuple, Tuple[int, int, int]] = {}
 
