@@ -53,3 +53,36 @@ def test_a_folder_that_others_can_write_to_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     ours.symlink_to(tmp_path / "elsewhere")
     assert _own_folder() is None
+
+
+CLOSURES = """
+from cotrain.hardware.emulator.compiled import njit
+from numba import njit as numba_njit
+
+def adding(n, known_by):
+    @numba_njit
+    def inner(x):
+        return x + n
+
+    @njit(known_by)
+    def outer(x):
+        return inner(x)
+
+    return outer
+
+def found(function, argument):
+    value = function(argument)
+    return value, sum(function.stats.cache_hits.values())
+"""
+
+
+def test_a_closure_over_compiled_functions_is_found_again_by_its_name(tmp_path):
+    """Numba's own name for it differs in every process."""
+    (tmp_path / "closures.py").write_text(CLOSURES)
+    call = (
+        "import closures as c; print(*[c.found(c.adding(n, name), 1) for n, name in ((1, 'one'), (2, 'two'), (1, ''))])"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    for hits in (0, 1):
+        done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True)
+        assert done.stdout.split("\n")[0] == f"(2, {hits}) (3, {hits}) (2, 0)", done.stderr

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import threading
 import warnings
 
 import nengo
@@ -123,6 +125,34 @@ def test_readout_convolution_with_and_without_rounding(amplitude, readout, monke
     found = assert_predicts_fresh(net, net.image, images(2), 20)
     assert found[net.probe].any()
     assert any(used) if amplitude == 0.005 else not all(used)
+
+
+def test_threads_stay_from_one_call_to_the_next_and_go_with_the_simulator():
+    net, x = vision(), images(6)
+    before = set(threading.enumerate())
+    with hardware.Simulator(net, target="emulator", threads=2) as sim:
+        first = sim.predict({net.image: x}, n_steps=12)[net.probe]
+        started = set(threading.enumerate()) - before
+        sim.predict({net.image: x[::-1]}, n_steps=9)
+        again = sim.predict({net.image: x[::-1]}, n_steps=12)[net.probe]
+        assert 1 <= len(started) <= 2 and len(set(threading.enumerate()) - before) <= 2
+        assert np.array_equal(first, again[::-1]) and first.any()
+    del sim
+    gc.collect()
+    for thread in started:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "n_samples, threads, size", [(1, 2, 4), (32, 2, 7), (64, 2, 7), (5, 8, 3), (100, 3, 32), (7, 1, 3)]
+)
+def test_batches_end_together(n_samples, threads, size):
+    batches = batch.evenly(n_samples, threads, size)
+    sizes = [end - first for first, end in batches]
+    assert [first for first, _ in batches] == [0, *(end for _, end in batches[:-1])] and batches[-1][1] == n_samples
+    assert 1 <= min(sizes) and max(sizes) <= min(size, min(sizes) + 1)
+    assert len(batches) % threads == 0 or len(batches) == n_samples
 
 
 def test_sums_that_round_are_told_from_sums_that_do_not():

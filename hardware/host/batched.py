@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 from cotrain.hardware.host.neurons import count_spikes, neuron_step
+from cotrain.hardware.host.products import convolution_step
 from nengo.builder.neurons import SimNeurons
 from nengo.builder.operator import Copy, ElementwiseInc, Reset
 from nengo.builder.processes import SimProcess
@@ -68,7 +69,7 @@ def _column(batch, sig):
 
 def _convolution(batch, op):
     rows = [
-        (signals[op.X], signals[op.Y], op.make_step(signals, batch.plan.dt, None))
+        (signals[op.X], signals[op.Y], convolution_step(op, signals, batch.plan.dt, batch.plan.portions[op]))
         for signals in (batch.row_signals(b, op) for b in range(batch.n))
     ]
     exact = batch.plan.exact[op]
@@ -118,11 +119,14 @@ def _filter(batch, op):
     """A filter of first order, x ← a x; x ← x + b u (``LinearFilter.OneX``)."""
     if op.mode != "update" or op.input is None or len(op.input.shape) != 1:
         return None
-    row = batch.view(op.state["X"])[0]
-    step = op.process.make_step(op.input.shape, op.output.shape, batch.plan.dt, None, {"X": row})
-    if not isinstance(step, LinearFilter.OneX):
+    known = batch.plan.filters
+    if op not in known:  # once: making a step solves equations
+        row = batch.view(op.state["X"])[0]
+        step = op.process.make_step(op.input.shape, op.output.shape, batch.plan.dt, None, {"X": row})
+        known[op] = (step.a, step.b) if isinstance(step, LinearFilter.OneX) else None
+    if known[op] is None:
         return None
-    a, b = step.a, step.b
+    a, b = known[op]
     state, u, output = batch.view(op.state["X"]), batch.view(op.input), batch.view(op.output)
     x = state[:, 0]
 

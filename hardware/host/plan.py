@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
+from cotrain.hardware.host import products
 from cotrain.hardware.host.batched import BATCHED
 from cotrain.hardware.host.exact import ExactConvolution
 from cotrain.hardware.host.operators import failure, remembers, rng_of, with_copy
@@ -62,9 +63,10 @@ class HostPlan:
         self.alias: Dict[object, object] = {}  # base signals that are copies, and what of
         self.elided: set = set()  # the operators that copy them
         self._find_copies()
-        self.exact = {
-            op: ExactConvolution(op, sim.signals[op.W]) for op in self.order if isinstance(op, GeneralConvInc)
-        }
+        convolutions = [op for op in self.order if isinstance(op, GeneralConvInc)]
+        self.exact = {op: ExactConvolution(op, sim.signals[op.W]) for op in convolutions}
+        self.portions = {op: products.portion(op) for op in convolutions}
+        self.filters: Dict[object, Any] = {}  # of operators: see `batched`
 
     def _is_constant(self, op):
         return isinstance(op, _PURE) and all(s.base in self.constant for s in op.incs + op.sets)

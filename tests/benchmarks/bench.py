@@ -172,18 +172,23 @@ def spinning(threads):
     return time.perf_counter() - start
 
 
-def adding(pool_bytes, n=4_000):
+@njit(nogil=True)
+def _add_rows(q, pool, orders, width, n):
+    for k in range(n):
+        for offset in range(0, width, LANES):
+            add_rows_128(q, offset, pool, offset, orders[k % len(orders)], orders.shape[1], 0)
+
+
+def adding(pool_bytes, n=20_000):
     """times(threads): seconds of nothing but additions of rows of weights, from a pool of this size a thread."""
     width = 6 * LANES
     rng = np.random.RandomState(0)
     n_rows = max(64, pool_bytes // (2 * width))
-    orders = [rng.permutation(n_rows)[:64].astype(np.int64) * width for _ in range(64)]
+    orders = np.stack([rng.permutation(n_rows)[:64] for _ in range(64)]) * width
     pools = [rng.randint(-255, 256, n_rows * width + LANES).astype(np.int16) for _ in range(2)]
 
     def work(pool, n):
-        q = np.zeros(width + LANES, dtype=np.int32)
-        for k in range(n // 8):
-            _add(q, pool, orders[k % 64], width, 8)
+        _add_rows(np.zeros(width + LANES, dtype=np.int32), pool, orders, width, n)
 
     def times(threads):
         start = time.perf_counter()
@@ -191,7 +196,7 @@ def adding(pool_bytes, n=4_000):
             list(pool.map(work, pools[:threads], [n // threads] * threads))
         return time.perf_counter() - start
 
-    work(pools[0], 8)
+    work(pools[0], 1)
     return times
 
 
