@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 import numpy as np
+from cotrain.hardware.builder.convolution import axes_of
 from nengo import Convolution
-from nengo._vendor.npconv2d.conv2d import extract_sliding_windows
 
 ONE_THREAD = 4 * 65536  # multiplications (OpenBLAS, interface/gemm.c: SMP_THRESHOLD_MIN x GEMM_MULTITHREAD_THRESHOLD)
 TILE = 48  # rows, a multiple of what the kernels take at once
@@ -24,7 +24,7 @@ MOST_TRIED = 20_000_000  # values of each
 def portion(op: Any) -> Optional[int]:
     """Rows of a portion of a convolution's product; None: it is to be done at once."""
     conv = op.conv
-    if not isinstance(conv, Convolution) or conv.dimensions != 2:
+    if not isinstance(conv, Convolution) or conv.dimensions != 2 or getattr(conv, "groups", 1) != 1:
         return None
     if any(signal.dtype != np.float64 for signal in (op.W, op.X, op.Y)):
         return None
@@ -62,9 +62,17 @@ def convolution_step(op: Any, signals: Any, dt: float, rows: Optional[int]) -> C
     y = signals[op.Y].reshape(conv.output_shape.shape)
     if not conv.channels_last:
         x, y = np.moveaxis(x, 0, -1), np.moveaxis(y, 0, -1)
+    axes = axes_of(conv)
+    reached = [max((a.n_out - 1) * a.stride + a.kernel, a.before + a.n_in) for a in axes]
+    bordered = np.zeros((*reached, x.shape[-1]))
+    inside = bordered[tuple(slice(a.before, a.before + a.n_in) for a in axes)]
+    steps = [a.stride * step for a, step in zip(axes, bordered.strides)]
+    windows = np.lib.stride_tricks.as_strided(
+        bordered, (*y.shape[:2], *weights.shape[:3]), (*steps, *bordered.strides), writeable=False
+    )
 
     def step():
-        windows = extract_sliding_windows(x[None], weights.shape[:2], conv.padding.upper(), conv.strides)
+        inside[...] = x
         flat = windows.reshape(y.shape[0] * y.shape[1], -1)
         y[...] += in_portions(flat, weights.reshape(-1, weights.shape[-1]), rows).reshape(y.shape)
 
