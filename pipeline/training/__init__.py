@@ -97,8 +97,9 @@ def finetune(
         As for `train`.
     """
     job = job_for(experiment, dataset, "hybrid")
-    raised = activity.raised(job.spec, params, experiment.finetune.rate_gain)
-    return _run(experiment, job, job.scaler.unfold(raised), dataset, folder, key, say)
+    if experiment.finetune.rate_gain != 1:
+        params = activity.raised(job.spec, params, experiment.finetune.rate_gain)
+    return _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say)
 
 
 def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
