@@ -52,7 +52,9 @@ SPURIOUS_WARNINGS: tuple[tuple[str, type[Warning], str], ...] = (
     # Nengo 4.1, which Python 3.13 needs: NengoDL and nengo-loihi have not been tried with it, this package has
     ("This version of (NengoDL|`nengo_loihi`) has not been tested", UserWarning, r"nengo_(dl|loihi)\.version"),
     (r"numpy\.core is deprecated", DeprecationWarning, r"nengo\.utils\.numpy"),
-    ("Setting the dtype on a NumPy array", DeprecationWarning, r"nengo_loihi\.builder\.discretize"),
+    # NumPy 2.5 of Nengo and nengo-loihi, Python 3.13 of TensorFlow's tracer
+    ("Setting the (dtype|shape) on a NumPy array", DeprecationWarning, r"nengo(_loihi)?\."),
+    (r"\w+\.__init__ got an unexpected keyword argument", DeprecationWarning, r"gast\."),
 )
 
 # Python log records of TensorFlow (logger "tensorflow")
