@@ -16,7 +16,7 @@ from typing import Any, Callable, Iterator, Optional
 import numba
 
 
-def njit(known_by: str = "", **options: Any) -> Callable:
+def njit(known_by: str = "", /, **options: Any) -> Callable:
     """As `numba.njit` with ``nogil`` and ``cache``, which wants a place to write in but does not insist.
 
     Parameters
