@@ -326,15 +326,15 @@ class FinetuneSettings(PhaseSettings):
     )
 
     rate_gain: float = setting(
-        "factor of the ANN's rates to start from, but for the last layers', whose weights undo it", default=1.0,
-        above=0, most=100,
-    )  # fmt: skip
+        "factor of the ANN's rates to start from, but for the last layers'", default=1.0, above=0, most=100
+    )
+    readout_gain: float = setting(
+        "factor of the rates to start from of the layers that the readout listens to", default=1.0, above=0, most=100
+    )
     slope: str = setting(
         "of the rate curve, in gradients: at each step's current, or of its mean and variance over the readout's steps "
-        "(drift; tensorflow, rectified neurons of the chip)",
-        default="step",
-        choices=("step", "drift"),
-    )
+        "(drift; tensorflow, rectified neurons of the chip)", default="step", choices=("step", "drift"),
+    )  # fmt: skip
 
     def check_together(self) -> None:
         super().check_together()

@@ -60,11 +60,12 @@ def test_raised_rates_are_those_of_the_same_function():
     params = {k: v + rng.normal(0, 0.05, v.shape).astype(np.float32) for k, v in spec.init_params(3).items()}
     image = rng.random((2, *SHAPE)).astype(np.float32)
     (before,) = in_batches(spec, params, image)
-    (after,) = in_batches(spec, activity.raised(spec, params, 2.5), image)
+    (after,) = in_batches(spec, activity.raised(spec, params, 2.5, 0.5), image)
     for layer in spec.layers:
-        gain = 1 if layer.name == "conv4" else 2.5
+        gain = 0.5 if layer.name == "conv4" else 2.5
         assert before[layer.name].max() > 0
         np.testing.assert_allclose(after[layer.name], gain * before[layer.name], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(after["readout"], before["readout"], rtol=1e-4, atol=1e-5)
 
 
 def test_nengo_computes_what_the_trainer_computes():

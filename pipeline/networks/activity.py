@@ -92,14 +92,14 @@ def divided(spec: NetworkSpec, params: Params, scales: Dict[str, np.ndarray]) ->
     return found
 
 
-def raised(spec: NetworkSpec, params: Params, gain: float) -> Params:
-    """Parameters of the same function with `gain` times the activations, but for layers that the readout listens to.
+def raised(spec: NetworkSpec, params: Params, gain: float, of_last: float = 1.0) -> Params:
+    """Parameters of the same function with `gain` times the activations, `of_last` in layers that the readout hears.
 
-    Few steps need rates: at 10 Hz a neuron is silent for 32 steps as often as not. The last layers stay, because their
-    strongest neurons are near one spike a step.
+    Few steps need rates: at 10 Hz a neuron is silent for 32 steps as often as not. A last layer whose strongest neurons
+    are near one spike a step stays as it is; one of few neurons can well do with more.
     """
     scales = {
-        layer.name: np.full(layer.units, 1.0 if layer.name in spec.readout.sources else 1 / gain, np.float32)
+        layer.name: np.full(layer.units, 1 / (of_last if layer.name in spec.readout.sources else gain), np.float32)
         for layer in spec.layers
     }
     return divided(spec, params, scales)

@@ -97,8 +97,9 @@ def finetune(
         As for `train`.
     """
     job = job_for(experiment, dataset, "hybrid")
-    if experiment.finetune.rate_gain != 1:
-        params = activity.raised(job.spec, params, experiment.finetune.rate_gain)
+    gains = experiment.finetune.rate_gain, experiment.finetune.readout_gain
+    if gains != (1, 1):
+        params = activity.raised(job.spec, params, *gains)
     return _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say)
 
 
