@@ -26,7 +26,7 @@ from cotrain.hardware.emulator.emulator import Emulator
     [
         lambda: cifar10(bias=1.05),
         lambda: mnist(bias=1.05),
-        lambda: own("locnet", bias=1.05),
+        lambda: own("locnet-60", bias=1.05),
         lambda: own("cae", bias=1.05),
     ],
     ids=["cifar10", "mnist", "locnet", "cae"],

@@ -102,12 +102,12 @@ def test_fractions_beyond_their_range_are_refused(setting):
 
 
 def test_the_recipes_train_in_tensorflow_and_meet_their_limits():
-    for name in ("locnet", "cae", "cae-60", "locnet-paper", "cae-paper"):
+    for name in ("locnet", "locnet-60", "cae", "cae-parts", "cae-60", "locnet-paper", "cae-paper"):
         settings = experiment.load(name)
         assert settings.train.backend == settings.finetune.backend == "tensorflow"
         # a spike's size is exact in bfloat16
         size = np.float32(1 / (settings.neurons.rate_scale_hz * settings.dt_s))
         assert float(tf.cast(tf.cast(size, tf.bfloat16), tf.float32)) == size
-    for name, most in (("locnet", 60), ("cae", 32), ("cae-60", 60)):
+    for name, most in (("locnet", 32), ("locnet-60", 60), ("cae", 32), ("cae-60", 60)):
         settings = experiment.load(name)
         assert settings.finetune.n_steps <= most

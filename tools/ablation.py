@@ -1,6 +1,6 @@
 """Which parts of a recipe help: each left out or changed in turn, with several seeds, on the validation split.
 
-    python tools/ablation.py locnet|cae-60 [--data DIR] [--seeds 0 1 2] [--out reports/ablation]
+    python tools/ablation.py locnet-60|cae-60 [--data DIR] [--seeds 0 1 2] [--out reports/ablation]
 
 Every variant is scored as the ANN, as the simply converted network and after hybrid fine-tuning, the last two in the
 chip's integers on the emulator. Networks are the recipes' own; CAE's ANN is trained for 10 epochs. Writes
@@ -27,8 +27,8 @@ from cotrain.pipeline.evaluation import evaluate
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.tasks import network_for, task_of
 
-BASE = {"locnet": (), "cae-60": ("train.epochs=10",)}  # where a training is shorter than the recipe's
-VALIDATION_GROUPS = {"locnet": 0, "cae-60": 10}  # images or volumes that are scored (0: all)
+BASE = {"locnet-60": (), "cae-60": ("train.epochs=10",)}  # where a training is shorter than the recipe's
+VALIDATION_GROUPS = {"locnet-60": 0, "cae-60": 10}  # images or volumes that are scored (0: all)
 VARIANTS = {  # settings, and whether the ANN is the recipe's
     "recipe": ((), True),
     "ideal rate curve in the ANN": (("neurons.rate_curve=ideal",), False),

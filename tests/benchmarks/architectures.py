@@ -134,6 +134,6 @@ CASES = {
     "cifar10": cifar10,
     "cifar10, every layer probed": lambda: cifar10(n_probed=len(CIFAR10) - 1),
     "mnist": mnist,
-    "locnet": lambda: own("locnet"),
+    "locnet": lambda: own("locnet-60"),
     "cae": lambda: own("cae-60"),
 }
