@@ -44,8 +44,8 @@ deploy-emulator: setup ## score the ANN, NengoDL and emulated Loihi
 data: setup ## download and verify the public data sets into DATA
 	@$(COTRAIN) data $(OPTIONS)
 
-test: setup ## run the tests
-	@.venv/bin/python -m pytest $(ARGS)
+test: setup ## run the tests, two files at a time
+	@.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 bench: setup ## measure the emulator's speed against nengo-loihi's
 	@.venv/bin/python tests/benchmarks/bench.py $(ARGS)
