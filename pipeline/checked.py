@@ -39,6 +39,7 @@ def setting(
     longest: int | None = None,
     choices: Iterable[str] = (),
     location: bool = False,
+    suffix: str = "",
 ) -> Any:
     """Declare a field of a class of settings.
 
@@ -59,8 +60,10 @@ def setting(
     location : bool
         A path. In an experiment's file it is relative to that file, and where a result lies is no part of what it is a
         function of.
+    suffix : str
+        Of a location that may be a name as well: a text without it is no path.
     """
-    more: dict[str, Any] = {"unit": unit, "choices": tuple(choices), "location": location}
+    more: dict[str, Any] = {"unit": unit, "choices": tuple(choices), "location": location, "suffix": suffix}
     more["each"] = {"ge": least, "gt": above, "le": most, "lt": below} if isinstance(default, tuple) else {}
     bounds = {} if isinstance(default, tuple) else {"ge": least, "gt": above, "le": most, "lt": below}
     given: dict[str, Any] = {**bounds, "min_length": shortest, "max_length": longest}
@@ -107,6 +110,7 @@ class Entry:
     unit: str
     choices: tuple[str, ...]
     location: bool
+    suffix: str  # of a location that may be a name: what has it is a path
     bounds: dict[str, float]  # by the names that `setting` has for them
 
     @property
@@ -154,6 +158,7 @@ def entries(cls: type) -> tuple[Entry, ...]:
             section=getattr(cls, "SECTION", ""), key=key, kind=get_origin(kind) or kind,
             item=get_args(kind)[0] if get_origin(kind) is tuple else None, default=info.default,
             meaning=info.description or "", unit=more["unit"], choices=more["choices"], location=more["location"],
+            suffix=more["suffix"],
             bounds={_BOUNDS[name]: value for name, value in bounds.items() if value is not None},
         ))  # fmt: skip
     return tuple(found)

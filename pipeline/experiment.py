@@ -71,6 +71,11 @@ class Experiment:
         own = self.network.name == OWN_MODEL
         if own and not self.network.path:
             raise InputError(f'network.name is "{OWN_MODEL}" and network.path is empty; expected your model\'s file')
+        if own and self.train.start:
+            raise InputError(
+                f'network.name is "{OWN_MODEL}", which starts from your own model, and train.start is '
+                f"{show(self.train.start)}; leave one of them out"
+            )
         if self.train.epochs == 0 and not own:
             raise InputError(
                 f'train.epochs is 0, which keeps the weights of your own model (network.name = "{OWN_MODEL}"); '
@@ -130,7 +135,7 @@ def load(name: str, overrides: list[str] | None = None) -> Experiment:
     MissingError
         The file does not exist.
     """
-    locations = {section: tuple(e.key for e in entries(cls) if e.location) for section, cls in SECTIONS.items()}
+    locations = {section: {e.key: e.suffix for e in entries(cls) if e.location} for section, cls in SECTIONS.items()}
     where = name.rsplit("/", 1)[-1] if name.endswith(".toml") else f"{name}.toml"
     made = _build(layers.read(name, overrides or [], locations), where if where.isprintable() else show(where))
     return _with_own_size(made)

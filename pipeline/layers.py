@@ -16,6 +16,7 @@ from cotrain.pipeline.words import nearest, show
 EXPERIMENTS_DIR = Path(__file__).parent / "experiments"
 FILE_BYTES = 10**6
 Tree = dict[str, Any]
+Locations = dict[str, dict[str, str]]  # section -> key -> what a path must end in; other texts are names
 
 
 def names() -> list[str]:
@@ -23,7 +24,7 @@ def names() -> list[str]:
     return sorted(p.stem for p in EXPERIMENTS_DIR.glob("*.toml"))
 
 
-def read(name: str, overrides: list[str], locations: dict[str, tuple[str, ...]]) -> Tree:
+def read(name: str, overrides: list[str], locations: Locations) -> Tree:
     """The settings of experiment `name` as they stand in its file, its bases and `overrides`.
 
     Parameters
@@ -33,7 +34,7 @@ def read(name: str, overrides: list[str], locations: dict[str, tuple[str, ...]])
     overrides : list of str
         ``section.key=value``.
     locations : dict
-        By section the keys that are paths. In a file they are relative to it, in `overrides` to the working folder.
+        By section the keys that are paths, each with what a path ends in. In a file they are relative to it, in `overrides` to the working folder.
 
     Returns
     -------
@@ -68,7 +69,7 @@ def _find(name: str, asked_by: str) -> Path:
     return path
 
 
-def _read(path: Path, below: tuple[Path, ...], locations: dict[str, tuple[str, ...]]) -> Tree:
+def _read(path: Path, below: tuple[Path, ...], locations: Locations) -> Tree:
     """The file's settings on top of those of its base; `below` are the files that build on it."""
     real = path.resolve()
     if real in below:
@@ -97,13 +98,13 @@ def _read(path: Path, below: tuple[Path, ...], locations: dict[str, tuple[str, .
     return _merge(_read(_find(file, path.name), (*below, real), locations), tree)
 
 
-def _with_paths(tree: Tree, folder: Path, locations: dict[str, tuple[str, ...]]) -> Tree:
+def _with_paths(tree: Tree, folder: Path, locations: Locations) -> Tree:
     """`tree` with absolute paths, where they were relative to `folder`."""
     for section, keys in locations.items():
         values = tree.get(section)
-        for key in keys:
+        for key, suffix in keys.items():
             value = values.get(key) if isinstance(values, dict) else None
-            if isinstance(values, dict) and isinstance(value, str) and value:
+            if isinstance(values, dict) and isinstance(value, str) and value and value.endswith(suffix):
                 values[key] = os.path.abspath(folder / os.path.expanduser(value))
     return tree
 

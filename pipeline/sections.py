@@ -291,6 +291,14 @@ class TrainSettings(PhaseSettings):
     batch_norm: bool = setting(
         "standardise every layer's input batch by batch; folded into the weights afterwards (tensorflow)", default=False
     )
+    start: str = setting(
+        "parameters to start from: an experiment whose ANN comes with the package, or the params.npz of a run; empty: "
+        "random ones",
+        default="",
+        location=True,
+        suffix=".npz",
+        longest=4096,
+    )
 
 
 @settings

@@ -168,7 +168,7 @@ def _refuse_to_replace(context: Context) -> None:
     if stage.derived or stage.always or not folder.finished():
         return
     changes = _changes(folder.manifest(), context.made_of(stage))
-    told = [changes[kind] for kind in ("settings", "dataset", "model") if kind in changes]
+    told = [changes[kind] for kind in ("settings", "dataset", "model", "start") if kind in changes]
     if told:
         raise InputError(
             f"{folder.path} holds a finished result of {told[0]}; --force replaces it, and another --runs DIR keeps it"
@@ -178,7 +178,8 @@ def _refuse_to_replace(context: Context) -> None:
 def _changes(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, str]:
     """What `wanted` has otherwise than a manifest, in words, by the part of the key that it is in."""
     wanted = json.loads(json.dumps(wanted))
-    words = {"dataset": "other data", "upstream": "an earlier run of the stages before it", "model": "another model"}
+    words = {"dataset": "other data", "upstream": "an earlier run of the stages before it", "model": "another model",
+             "start": "another train.start"}
     changes = {}
     for part, value in wanted.items():
         if part == "settings":

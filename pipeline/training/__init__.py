@@ -14,10 +14,12 @@ from cotrain.pipeline.datasets.base import Dataset
 from cotrain.pipeline.experiment import MODEL_RATE_HZ, MODEL_SYNAPSE_S, Experiment, PhaseSettings
 from cotrain.pipeline.networks import Params, activity
 from cotrain.pipeline.networks.foreign import OWN_MODEL, model_for
+from cotrain.pipeline.runs import parameters
 from cotrain.pipeline.tasks import network_for, task_of
 from cotrain.pipeline.training.backend import Job, make_backend
 from cotrain.pipeline.training.loop import Schedule, TrainingResult, fit, summary
 
+STATISTICS_SAMPLES = 1024  # by whose means and variances batch normalisation starts, where parameters are known
 FAITHFUL = 0.97  # correlation of outputs with the model's from which on its decisions are mostly kept (measured, MNIST)
 
 __all__ = ["TrainingResult", "finetune", "job_for", "summary", "train"]
@@ -26,7 +28,7 @@ __all__ = ["TrainingResult", "finetune", "job_for", "summary", "train"]
 def train(
     experiment: Experiment, dataset: Dataset, folder: Path, key: str, say: Callable[[str], None] = terminal.say
 ) -> TrainingResult:
-    """Train the ANN from initial parameters, or from those of a model that was made elsewhere.
+    """Train the ANN from initial parameters, from those of ``train.start``, or of a model that was made elsewhere.
 
     Parameters
     ----------
@@ -45,13 +47,18 @@ def train(
     if experiment.network.name != OWN_MODEL:
         params = job.spec.init_params(experiment.seed)
         params["readout.bias"] = params["readout.bias"] + job.task.first_bias(dataset.subset("train"))
-        return _run(experiment, job, params, dataset, folder, key, say)
+        start = parameters.start_file(experiment)
+        if start is None:
+            return _run(experiment, job, params, dataset, folder, key, say)
+        params, anew = parameters.started(start, job.spec, job.scaler.fold(params))
+        say(f"  starting from {experiment.train.start}{f', but for {chr(44).join(anew)}' if anew else ''}")
+        return _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say, known=True)
     model = model_for(experiment.network, dataset.input_shape)
     for note in model.notes:
         say(f"  {note}")
     images = dataset.subset("train").images
     params, scales = activity.scaled(model.spec, model.params, images)
-    trained = _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say)
+    trained = _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say, known=True)
     history = {**trained.history, "scales": scales, "notes": list(model.notes)}
     if experiment.network.calibrate and not experiment.train.epochs:
         from cotrain.pipeline.training.unrolled.calibrate import calibrated
@@ -128,11 +135,13 @@ def job_for(experiment: Experiment, dataset: Dataset, phase: str) -> Job:
     )
 
 
-def _run(experiment, job, params, dataset, folder, key, say) -> TrainingResult:
+def _run(experiment, job, params, dataset, folder, key, say, known: bool = False) -> TrainingResult:
+    """Train a job; `known` says that its parameters mean something, which batch normalisation has to keep."""
     make_deterministic(experiment.seed)
     schedule = Schedule(job.settings, experiment.data, experiment.seed)
     say(f"  {_plan(schedule, dataset)}")
-    backend = make_backend(job.settings.backend, job, params)
+    images = dataset.subset("train").images[:STATISTICS_SAMPLES] if known and job.batch_norm else None
+    backend = make_backend(job.settings.backend, job, params, images)
     try:
         return fit(backend, job, schedule, dataset, folder, key, say)
     finally:

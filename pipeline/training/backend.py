@@ -115,8 +115,13 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
-def make_backend(name: str, job: Job, params: Params) -> Backend:
+def make_backend(name: str, job: Job, params: Params, images: np.ndarray | None = None) -> Backend:
     """The trainer that `train.backend` or `finetune.backend` names, with its first parameters.
+
+    Parameters
+    ----------
+    images : (n, height, width, channels) float32, optional
+        By which batch normalisation starts as what changes nothing; without them it starts anew.
 
     Raises
     ------
@@ -141,7 +146,8 @@ def make_backend(name: str, job: Job, params: Params) -> Backend:
             "to step"
         )
     module, cls = BACKENDS[name]
-    return getattr(importlib.import_module(module), cls)(job, params)
+    trainer = getattr(importlib.import_module(module), cls)
+    return trainer(job, params) if images is None else trainer(job, params, images)
 
 
 def in_full_batches(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, size: int) -> np.ndarray:

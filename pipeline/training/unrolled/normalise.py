@@ -44,6 +44,36 @@ def initial(spec: NetworkSpec) -> tuple[Params, Params]:
     return gammas, statistics
 
 
+def unfold(spec: NetworkSpec, params: Params, means: Params, variances: Params) -> tuple[Params, Params]:
+    """The inverse of `fold`: a network with normalisation that gives what `params` give without.
+
+    Kernels are divided by the deviation of what they give, which is where training holds them; gamma is the deviation.
+
+    Parameters
+    ----------
+    params : dict of ndarray
+        Of the plain network.
+    means, variances : dict of ndarray
+        By layer, (units,): of the inputs x without bias.
+
+    Returns
+    -------
+    trained, statistics : dict of ndarray
+        All parameters with gammas; and as `initial` gives them.
+    """
+    trained, statistics = dict(params), {}
+    for layer in spec.layers:
+        name = layer.name
+        deviation = np.sqrt(variances[name] + EPSILON)
+        for edge in layer.edges():
+            trained[edge.param] = (params[edge.param] / deviation).astype(np.float32)
+        statistics[f"{name}.mean"] = (means[name] / deviation).astype(np.float32)
+        statistics[f"{name}.variance"] = (variances[name] / deviation**2).astype(np.float32)
+        trained[f"{name}.gamma"] = (deviation * np.sqrt(statistics[f"{name}.variance"] + EPSILON)).astype(np.float32)
+        trained[f"{name}.bias"] = (params[f"{name}.bias"] + means[name]).astype(np.float32)
+    return trained, statistics
+
+
 def fold(spec: NetworkSpec, trained: dict, statistics: dict) -> dict:
     """Kernels and biases of the same network without normalisation; of tensors or arrays."""
     plain = {name: value for name, value in trained.items() if not name.endswith(".gamma")}
@@ -54,6 +84,20 @@ def fold(spec: NetworkSpec, trained: dict, statistics: dict) -> dict:
             plain[edge.param] = trained[edge.param] * factor  # the last axis is the filter's
         plain[f"{name}.bias"] = trained[f"{name}.bias"] - statistics[f"{name}.mean"] * factor
     return plain
+
+
+class Moments:
+    """Stands where `BatchNorm` does and changes nothing: it sums up what would be normalised."""
+
+    def __init__(self):
+        self.sums: dict[str, Any] = {}  # by layer: (2, units), of x and of its square
+        self.n: dict[str, int] = {}  # by layer: how many a filter
+
+    def __call__(self, layer, x, bias=None):
+        flat = tf.reshape(tf.cast(x, tf.float32), (-1, x.shape[-1]))
+        self.sums[layer.name] = tf.stack([tf.reduce_sum(flat, 0), tf.reduce_sum(flat**2, 0)])
+        self.n[layer.name] = flat.shape[0]
+        return x if bias is None else x + tf.cast(bias, x.dtype)
 
 
 class BatchNorm:

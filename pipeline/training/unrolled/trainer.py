@@ -31,7 +31,7 @@ WEIGHT_MAX = LOIHI1.weight_max  # with both signs its lowest bit is lost, so tha
 class TensorFlowBackend:
     """See `pipeline.training.backend.Backend`."""
 
-    def __init__(self, job: Job, params: Params):
+    def __init__(self, job: Job, params: Params, images: np.ndarray | None = None):
         self.job, self.device = job, DEVICES[device_for(job)]
         job.spec.check_params(params)
         self.bounded = [e.param for e in job.spec.readout.edges()] if job.settings.readout_positive else []
@@ -47,8 +47,11 @@ class TensorFlowBackend:
             self.teacher = {name: tf.constant(value, tf.float32) for name, value in params.items()}
         self.statistics = {}  # of batch normalisation
         if job.batch_norm:
-            gammas, statistics = normalise.initial(job.spec)
-            params = {**params, **gammas}
+            if images is None:
+                gammas, statistics = normalise.initial(job.spec)
+                params = {**params, **gammas}
+            else:
+                params, statistics = normalise.unfold(job.spec, params, *_moments(job, params, images))
             self.statistics = {name: tf.Variable(value, trainable=False) for name, value in statistics.items()}
         self.variables = {name: tf.Variable(params[name], name=name, dtype=tf.float32) for name in params}
         self.averages = {}  # of the variables, over the steps
@@ -230,6 +233,19 @@ def _spikes(job: Job, params: dict, images):
         if layer.name in users:
             steps[layer.name] = outputs
     return last, activity
+
+
+def _moments(job: Job, params: Params, images: np.ndarray) -> tuple[Params, Params]:
+    """Means and variances (units,) float64, by layer, of what batch normalisation would see of all the images."""
+    size, totals, n = job.settings.batch_size, dict[str, np.ndarray](), dict[str, int]()
+    for first in range(0, len(images), size):
+        seen = normalise.Moments()
+        _rates(job, params, tf.constant(images[first : first + size], tf.float32), seen)
+        for name, sums in seen.sums.items():
+            totals[name] = totals.get(name, 0) + sums.numpy().astype(np.float64)
+            n[name] = n.get(name, 0) + seen.n[name]
+    means = {name: sums[0] / n[name] for name, sums in totals.items()}
+    return means, {name: np.maximum(sums[1] / n[name] - means[name] ** 2, 0) for name, sums in totals.items()}
 
 
 def neurons_of(job: Job) -> tuple[NeuronModel, Any, Any]:
