@@ -34,7 +34,8 @@ def read(name: str, overrides: list[str], locations: Locations) -> Tree:
     overrides : list of str
         ``section.key=value``.
     locations : dict
-        By section the keys that are paths, each with what a path ends in. In a file they are relative to it, in `overrides` to the working folder.
+        By section the keys that are paths, each with what a path ends in. In a file they are relative to it, in
+        `overrides` to the working folder.
 
     Returns
     -------

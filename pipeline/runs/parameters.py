@@ -154,7 +154,7 @@ def started(path: Path, spec: NetworkSpec, fresh: Params) -> tuple[Params, list[
     except InputError as error:
         raise InputError(
             f"train.start: {path.parent.name}/{path.name} is of another network ({error}); give network.* the values "
-            "of its experiment (base = \"its name\")"
+            'of its experiment (base = "its name")'
         ) from None
     return params, anew
 

@@ -102,7 +102,8 @@ class Context:
                 del settings[one.section][one.key]
         made_of = {"stage_schema": stage.schema, "settings": settings, "dataset": self.dataset_digest}
         if "train" in stage.settings:
-            made_of["start"] = start and file_sha256(start) if (start := parameters.start_file(self.experiment)) else None
+            start = parameters.start_file(self.experiment)
+            made_of["start"] = file_sha256(start) if start else None
         if not model:
             return made_of
         shown = self.experiment.deployed().finetune  # for which a model's weights are fitted to spikes

@@ -178,8 +178,12 @@ def _refuse_to_replace(context: Context) -> None:
 def _changes(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, str]:
     """What `wanted` has otherwise than a manifest, in words, by the part of the key that it is in."""
     wanted = json.loads(json.dumps(wanted))
-    words = {"dataset": "other data", "upstream": "an earlier run of the stages before it", "model": "another model",
-             "start": "another train.start"}
+    words = {
+        "dataset": "other data",
+        "upstream": "an earlier run of the stages before it",
+        "model": "another model",
+        "start": "another train.start",
+    }
     changes = {}
     for part, value in wanted.items():
         if part == "settings":

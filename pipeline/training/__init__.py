@@ -51,7 +51,8 @@ def train(
         if start is None:
             return _run(experiment, job, params, dataset, folder, key, say)
         params, anew = parameters.started(start, job.spec, job.scaler.fold(params))
-        say(f"  starting from {experiment.train.start}{f', but for {chr(44).join(anew)}' if anew else ''}")
+        but = ", but for the readout, which has other outputs there" if anew else ""
+        say(f"  starting from {experiment.train.start}{but}")
         return _run(experiment, job, job.scaler.unfold(params), dataset, folder, key, say, known=True)
     model = model_for(experiment.network, dataset.input_shape)
     for note in model.notes:
