@@ -150,7 +150,7 @@ def test_both_phases_share_their_settings():
     train, tune = experiment.TrainSettings(), experiment.FinetuneSettings()
     shared = {f.name for f in dataclasses.fields(experiment.PhaseSettings)}
     assert len(shared) == 31
-    assert shared | {"loss", "batch_norm"} == {f.name for f in dataclasses.fields(train)}
+    assert shared | {"loss", "batch_norm", "start"} == {f.name for f in dataclasses.fields(train)}
     assert (train.epochs, train.batch_size, tune.epochs, tune.batch_size, tune.clip_norm) == (50, 32, 7, 16, 1.0)
 
 
