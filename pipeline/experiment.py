@@ -15,18 +15,16 @@ from cotrain.hardware.errors import InputError
 from cotrain.pipeline import layers
 from cotrain.pipeline.checked import Entry, entries, setting, settings
 from cotrain.pipeline.layers import names
+from cotrain.pipeline.phase_settings import FinetuneSettings, PhaseSettings, TrainSettings
 from cotrain.pipeline.sections import (
     SECTIONS,
     SEED_MOST,
     DataSettings,
     DeploySettings,
-    FinetuneSettings,
     NetworkSettings,
     NeuronSettings,
-    PhaseSettings,
     QuantizeSettings,
     SubmissionSettings,
-    TrainSettings,
 )
 from cotrain.pipeline.words import nearest, show
 

@@ -5,7 +5,7 @@ import pytest
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.datasets import IGNORE, Dataset, warp
 from cotrain.pipeline.datasets import augment as views
-from cotrain.pipeline.sections import TrainSettings
+from cotrain.pipeline.phase_settings import TrainSettings
 from cotrain.pipeline.tasks import task_of
 
 

@@ -14,7 +14,8 @@ from cotrain.pipeline.tasks.scaling import TargetScaler
 if TYPE_CHECKING:
     from cotrain.pipeline.compat import Tensor
     from cotrain.pipeline.networks.spec import NetworkSpec
-    from cotrain.pipeline.sections import DataSettings, PhaseSettings
+    from cotrain.pipeline.phase_settings import PhaseSettings
+    from cotrain.pipeline.sections import DataSettings
     from cotrain.pipeline.training.backend import Job
 
 

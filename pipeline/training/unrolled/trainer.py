@@ -166,7 +166,7 @@ def forward(job: Job, params: dict, images: Tensor) -> tuple[Tensor, list[Tensor
     return _readout(job, params, last), [tf.reshape(a, (images.shape[0], -1)) for a in activity]
 
 
-def _outcome(job: Job, params: dict, images, norm: normalise.BatchNorm | None = None):
+def _outcome(job: Job, params: dict, images, norm: normalise.BatchNorm | normalise.Moments | None = None):
     """(prediction as `forward` has it, penalty on the rates, mean activation of each layer)."""
     if job.phase == "hybrid":
         prediction, activity = forward(job, params, images)
@@ -185,7 +185,7 @@ def _readout(job: Job, params: dict, outputs: dict):
     return tf.reshape(prediction, (prediction.shape[0], -1))
 
 
-def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | None = None):
+def _rates(job: Job, params: dict, images, norm: normalise.BatchNorm | normalise.Moments | None = None):
     """Activations {layer: (n_samples, ...)}, and for all layers (n_layers, 2) the sums of `layerwise.rates`.
 
     `norm` is the batch normalisation of a training step.
