@@ -113,6 +113,7 @@ def explore(
         "n_groups": len(set(scored.groups.tolist())),
         "parameters": found.source,
         "trained": {"n_steps": tune.n_steps, "readout_steps": tune.readout_steps, "rate_scale_hz": scale},
+        "cores": max((row["cores"] or 0 for row in rows), default=0),
         "tolerance": TOLERANCE,
         "energy": "estimate: hardware.estimate of the counts, joules of one inference",
         "settings": shared_settings(experiment),
@@ -242,6 +243,7 @@ def _rows(points: dict[int, Experiment], spec: NetworkSpec, params: Params, sets
             "energy_j": estimate["energy_j"]["total"]["value"],
             "dynamic_j": estimate["energy_j"]["core_dynamic"]["value"],
             "time_s": estimate["time_s"]["total"]["value"],
+            "cores": found[0]["placement"].get("cores"),
             "overflows": sum(one["overflows"][n_steps] for one in found),
         })  # fmt: skip
     return rows
