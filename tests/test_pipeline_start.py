@@ -149,3 +149,32 @@ def test_on_the_command_line(tmp_path, capsys, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "below/runs/mine/train").iterdir() if path.is_file()) == [
         "history.json", "manifest.json", "params.npz",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_packed_parameters_come_back(small, tmp_path, monkeypatch):
+    """Whole: to the bit. Small: the ANN as half precision rounds it, the hybrid nearer to its own than that."""
+    rng = np.random.default_rng(0)
+    made = with_start("")
+    spec = training.job_for(made, classes_data(), "ann").spec
+    ann = spec.init_params(1)
+    hybrid = {name: (v + rng.normal(0, 0.002, v.shape)).astype(np.float32) for name, v in ann.items()}
+    hybrid["conv1.bias"], hybrid["conv2.kernel"] = ann["conv1.bias"], ann["conv2.kernel"]  # not moved
+    constant = np.array([0.2, 0.3, 0.5], np.float32)
+    monkeypatch.setattr(parameters, "PRETRAINED_DIR", tmp_path)
+    arrays = parameters.pack({"ann": ann, "hybrid": hybrid}, constant, small=small)
+    artifacts.write_npz(parameters.package_file(made), arrays)
+    assert "hybrid/conv1.bias" not in arrays and "step/conv2.kernel" not in arrays
+    found = parameters.from_package(made)
+    np.testing.assert_array_equal(found.constant, constant)
+    for kind, whole in (("ann", ann), ("hybrid", hybrid)):
+        assert set(found.params[kind]) == set(whole)
+        for name, value in whole.items():
+            got = found.params[kind][name]
+            assert got.dtype == np.float32
+            rounding = np.abs(value).max() * 2.0**-11 if small and ".kernel" in name else 0
+            if kind == "hybrid" and rounding and name != "conv2.kernel":
+                rounding = 0.01 / 254  # five deviations of what moved it, in 8 bits
+            assert np.abs(got - value).max() <= rounding, (kind, name)
+    start, anew = parameters.started(parameters.package_file(made), spec, spec.init_params(0))
+    assert not anew and all(np.array_equal(start[name], found.params["ann"][name]) for name in start)

@@ -2,7 +2,7 @@
 
     python tools/pack_pretrained.py EXPERIMENT [--data DIR] [--runs DIR]
 
-Where the file would be large, kernels are kept in half precision (11 bits; the chip keeps 8).
+Where the file would be large, kernels are kept in half precision (`pipeline.runs.parameters.pack`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 from cotrain.pipeline import datasets, experiment
 from cotrain.pipeline.runs import artifacts, parameters
 from cotrain.pipeline.tasks import task_of
@@ -27,9 +26,10 @@ def main() -> None:
     settings = experiment.load(arguments.experiment)
     found = parameters.from_runs(settings, arguments.runs)
     dataset = datasets.load_for(settings.data, arguments.data, arguments.runs / "data")
-    arrays = parameters.pack(found.params, task_of(dataset.task).constant(dataset.subset("train")))
+    constant = task_of(dataset.task).constant(dataset.subset("train"))
+    arrays = parameters.pack(found.params, constant)
     if len(artifacts.npz_bytes(arrays)) > WHOLE_BYTES:
-        arrays = {k: v.astype(np.float16) if ".kernel" in k else v for k, v in arrays.items()}
+        arrays = parameters.pack(found.params, constant, small=True)
     path = parameters.package_file(settings)
     artifacts.write_npz(path, arrays)
     print(f"{path}: {', '.join(found.params)}, {path.stat().st_size / 1e6:.1f} MB")

@@ -16,6 +16,8 @@ from cotrain.pipeline.words import nearest, show
 Params = dict[str, np.ndarray]
 
 PRETRAINED_DIR = Path(__file__).parents[1] / "pretrained"
+OTHERS = ("hybrid/", "scale/", "constant")  # of a pretrained file's floats: what is not the ANN's
+STEP_MOST = 127  # of a step in 8 bits
 KINDS = {"ann": "train", "hybrid": "finetune"}  # and the stage that makes them
 
 
@@ -81,16 +83,14 @@ def from_package(experiment: Experiment) -> ParameterSet:
             f"run: cotrain train {experiment.name}, then evaluate with --params run"
         )
     arrays = artifacts.read_npz(path)
-    params = {
-        kind: {
-            name.removeprefix(f"{kind}/"): array.astype(np.float32)
-            for name, array in arrays.items()
-            if name.startswith(f"{kind}/")
-        }
-        for kind in KINDS
+    of = {
+        kind: {name.removeprefix(f"{kind}/"): arrays[name] for name in arrays if name.startswith(f"{kind}/")}
+        for kind in ("ann", "hybrid", "step", "scale")
     }
-    params["hybrid"] = {**params["ann"], **params["hybrid"]}
-    return ParameterSet(params, arrays["constant"].astype(np.float32), "pretrained")
+    ann = {name: array.astype(np.float32) for name, array in of["ann"].items()}
+    moved = {name: ann[name] + step * of["scale"][name] for name, step in of["step"].items()}
+    hybrid = {**ann, **{name: array.astype(np.float32) for name, array in of["hybrid"].items()}, **moved}
+    return ParameterSet({"ann": ann, "hybrid": hybrid}, arrays["constant"].astype(np.float32), "pretrained")
 
 
 def start_file(experiment: Experiment) -> Path | None:
@@ -144,7 +144,7 @@ def started(path: Path, spec: NetworkSpec, fresh: Params) -> tuple[Params, list[
     found = {
         name.removeprefix("ann/"): array.astype(np.float32)
         for name, array in artifacts.read_npz(path).items()
-        if array.dtype.kind == "f" and not name.startswith("hybrid/") and name != "constant"
+        if array.dtype.kind == "f" and not name.startswith(OTHERS)
     }
     readout = [name for name in fresh if name.startswith(f"{spec.readout.name}.")]
     anew = readout if any(found.get(name, fresh[name]).shape != fresh[name].shape for name in readout) else []
@@ -159,11 +159,31 @@ def started(path: Path, spec: NetworkSpec, fresh: Params) -> tuple[Params, list[
     return params, anew
 
 
-def pack(found: dict[str, Params], constant: np.ndarray) -> dict[str, np.ndarray]:
-    """Arrays of a pretrained file; the inverse of `from_package`. What fine-tuning left as it was is kept once."""
-    arrays = {f"ann/{name}": array for name, array in found["ann"].items()}
+def pack(found: dict[str, Params], constant: np.ndarray, small: bool = False) -> dict[str, np.ndarray]:
+    """Arrays of a pretrained file; `from_package` reads them. What fine-tuning left as it was is kept once.
+
+    Parameters
+    ----------
+    found : dict
+        Parameters "ann" and "hybrid".
+    constant : ndarray
+        The constant predictor.
+    small : bool
+        Keep kernels in half precision (11 bits; the chip has 8), and what fine-tuning moved them by in 8 bits, filter
+        by filter: a small part of them, so that what this rounds is less than what half precision does.
+    """
+    halved = {name: array.astype(np.float16) if small and ".kernel" in name else array
+              for name, array in found["ann"].items()}  # fmt: skip
+    arrays = {f"ann/{name}": array for name, array in halved.items()}
     for name, array in found["hybrid"].items():
-        if not np.array_equal(array, found["ann"][name]):
+        if np.array_equal(array, found["ann"][name]):
+            continue
+        if not small or ".kernel" not in name:
             arrays[f"hybrid/{name}"] = array
+            continue
+        moved = array - halved[name].astype(np.float32)
+        most = np.abs(moved).max(axis=tuple(range(moved.ndim - 1)))
+        scale = np.where(most > 0, most / STEP_MOST, 1).astype(np.float32)
+        arrays[f"step/{name}"], arrays[f"scale/{name}"] = np.rint(moved / scale).astype(np.int8), scale
     masks = constant.ndim > 1
     return {**arrays, "constant": constant.astype(np.uint8 if masks else np.float32)}
