@@ -16,7 +16,7 @@ from cotrain.pipeline.evaluation.rows import ROWS
 from cotrain.pipeline.report import charts, text
 from cotrain.pipeline.report.blocks import Text
 from cotrain.pipeline.report.html import STYLE
-from cotrain.pipeline.report.sections import SectionRow, advice, costs, layers, placement, scales, summary
+from cotrain.pipeline.report.sections import SectionRow, advice, costs, layers, placement, scales, summary, training
 from cotrain.pipeline.runs.request import Request
 
 
@@ -135,6 +135,18 @@ def test_advice_on_steps_and_rates(inputs):
     assert rate[1] == "train" and "neurons.rate_scale_hz=400" in rate and rate[rate.index("--runs") + 1] == "runs-400hz"
     same = advised(inputs.metrics["n_steps"], 200.0)
     assert same["command"] == "" and "well chosen" in same["what"]
+
+
+def test_what_a_training_started_from_is_said(inputs):
+    document = report.build_document(inputs)
+    settings = {
+        **document["settings"],
+        "train": {**document["settings"]["train"], "start": "/a/b/cae/train/params.npz"},
+    }
+    assert "started from" not in str(training.blocks(document, inputs))
+    assert "started from the parameters of `cae/train/params.npz`" in str(
+        training.blocks({**document, "settings": settings}, inputs)
+    )
 
 
 def test_a_training_that_was_still_learning_is_told(inputs):

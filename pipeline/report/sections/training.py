@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from cotrain.pipeline.report import charts as svg
@@ -28,6 +29,9 @@ def blocks(document: dict[str, Any], inputs: Inputs) -> list[Block]:
         if history.get("epochs"):
             found.append(_curves(title, history, metric_name(document["metrics"]["metric"])))
             tables.append(_epochs(stage, history))
+            start = document["settings"].get(stage, {}).get("start", "")
+            if start:
+                found.append(Text(f"It started from the parameters of `{'/'.join(Path(start).parts[-3:])}`.", "note"))
             continue
         pretrained = document["metrics"].get("parameters") == "pretrained"
         reason = "the parameters that come with the package were used" if pretrained else "none was written"
