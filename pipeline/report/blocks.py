@@ -31,7 +31,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     align: str = ""
-    muted: frozenset[int] = frozenset()  # rows that say why they are empty
+    muted: frozenset[int] = frozenset()  # rows that were not run here: they say why they are empty, or what they are
     tall: bool = False  # may be long: scrolls on screen, complete in print
     sortable: bool = False  # by a click or a key on a column's head
     n_totals: int = 0  # last rows, which stay last whatever is sorted

@@ -54,6 +54,8 @@ TRIAL = "trial.json"
 TRIAL_LOG = "log.txt"
 TRIAL_BEGUN = "begun.json"  # how often it was: a worker may die under it
 TRIAL_SCORES = {split: f"{split}.json" for split in ("validation", "test")}
+# in the package
+CEILINGS = "ceilings.json"  # what plain Keras reaches
 # beside runs/
 BUNDLES = "submission"  # folder: what goes to the lab
 

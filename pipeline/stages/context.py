@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cotrain.hardware.files import file_sha256
+from cotrain.pipeline.evaluation import ceilings
 from cotrain.pipeline.experiment import Experiment, all_settings
 from cotrain.pipeline.runs import artifacts, parameters
 from cotrain.pipeline.runs.folder import RunFolder
@@ -116,6 +117,7 @@ class Context:
         key = {**self.made_of(stage), "upstream": {name: self._digest(name) for name in stage.needs}}
         if stage.also:
             places = {name: artifacts.experiment_folder(self.runs, self.experiment.name) / name for name in ALSO}
+            places[artifacts.CEILINGS] = ceilings.FILE
             key["also"] = {name: file_sha256(path) if path.is_file() else None for name, path in places.items()}
         return key
 

@@ -1,24 +1,26 @@
-"""Scores of all rows, where points are lost or won, moved samples, other seeds, and what came back from a board."""
+"""Scores of all rows, paper and ceiling beside them, where points are lost or won, moved samples, seeds, a board."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from cotrain.hardware.bundle.energy import sentence
+from cotrain.pipeline.evaluation import ceilings
 from cotrain.pipeline.evaluation.rows import BOARD, ROWS, run_rows
 from cotrain.pipeline.report import charts as svg
 from cotrain.pipeline.report import text
 from cotrain.pipeline.report.blocks import Block, Figure, Row, Table, Text
 from cotrain.pipeline.report.load import Inputs
-from cotrain.pipeline.report.sections import verdict
+from cotrain.pipeline.report.sections import ceiling, verdict
 from cotrain.pipeline.report.sections.verdict import unit
 from cotrain.pipeline.tasks import metric_name
 
 
 def facts(inputs: Inputs, document: dict[str, Any]) -> dict[str, Any]:
-    """Differences at each step, the paper's figures where the data are the paper's, and what several seeds gave."""
+    """Differences at each step, figures of the paper and of ceilings where the data are theirs, and several seeds."""
     return {
         "paper": verdict.paper_for(inputs.spec.name, inputs.metrics.get("dataset", {}).get("name", "")),
+        "ceiling": ceilings.beside(inputs.settings, inputs.metrics, inputs.predictions),
         "steps": verdict.steps(inputs.metrics, inputs.predictions),
         "seeds": inputs.seeds,
     }
@@ -31,11 +33,14 @@ def blocks(document: dict[str, Any], inputs: Inputs | None = None) -> list[Block
     found: list[Block] = [*_board(document), Row(beside)]
     if document["paper"]:
         found.append(Text(f"Paper: {document['paper']['title']}; its data: {document['paper']['data']}.", "note"))
-    return [*found, *protocols(document), *seeds(document)]
+    return [*found, *ceiling.blocks(document), *protocols(document), *seeds(document)]
 
 
 def comparison(document: dict[str, Any]) -> Table:
-    """The rows of metrics.json in their order, the paper's figures beside ours. A row that was not run says why."""
+    """The rows of metrics.json in their order, the paper's figures beside ours, then ceilings.
+
+    A row that was not run says why.
+    """
     metrics, paper = document["metrics"], document["paper"]
     name = metric_name(metrics["metric"])
     columns = ["Model", name, "95 % CI"]
@@ -67,6 +72,10 @@ def comparison(document: dict[str, Any]) -> Table:
             ROWS[row["model"]].meaning if row["model"] in ROWS else "",
         ]
         rows.append(tuple(cells))
+    for one in document.get("ceiling") or []:
+        muted.add(len(rows))
+        cells = [ceiling.name(one), text.score(one["value"]), text.interval(one["ci95"])]
+        rows.append((*cells, *[text.NOTHING] * (len(columns) - len(cells) - 1), ceiling.meaning(one)))
     caption = f"{name} on {text.plural(metrics['n_samples'], 'test sample')}; 95 % bootstrap intervals"
     caption += f" over {text.plural(metrics['n_groups'], unit(metrics))}." if metrics.get("n_groups") else "."
     align = "l" + "r" * (len(columns) - 2) + "l"
@@ -104,6 +113,7 @@ def protocols(document: dict[str, Any]) -> list[Table]:
             )
             for row in protocol["rows"]
         )
+        rows += tuple(ceiling.protocol_rows(document, name))
         metric = metric_name(document["metrics"]["metric"])
         caption = f"Protocol “{name}” ({details}): the same test images, moved."
         found.append(Table(caption, ("Model", metric, "95 % CI", "Points against unmoved"), rows, "lrrr"))
