@@ -87,8 +87,8 @@ class Ceiling:
 
 
 _UNET = (
-    "train.precision=float32", "train.epochs=24", "train.epoch_samples=0", "train.warmup_epochs=1",
-    "train.learning_rate=2e-3", "train.weight_decay=0.02",
+    "train.precision=float32", "train.epochs=14", "train.epoch_samples=0", "train.warmup_epochs=1",
+    "train.learning_rate=3e-3", "train.weight_decay=0.02",
 )  # fmt: skip
 CEILINGS = {
     "cae-2d": Ceiling(
