@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from cotrain.hardware import terminal
 from cotrain.pipeline.compat import make_deterministic
 from cotrain.pipeline.datasets.base import Dataset
@@ -19,7 +20,7 @@ from cotrain.pipeline.tasks import network_for, task_of
 from cotrain.pipeline.training.backend import Job, make_backend
 from cotrain.pipeline.training.loop import Schedule, TrainingResult, fit, summary
 
-STATISTICS_SAMPLES = 1024  # by whose means and variances batch normalisation starts, where parameters are known
+STATISTICS_SAMPLES = 4096  # by whose means and variances batch normalisation starts, where parameters are known
 FAITHFUL = 0.97  # correlation of outputs with the model's from which on its decisions are mostly kept (measured, MNIST)
 
 __all__ = ["TrainingResult", "finetune", "job_for", "summary", "train"]
@@ -141,7 +142,10 @@ def _run(experiment, job, params, dataset, folder, key, say, known: bool = False
     make_deterministic(experiment.seed)
     schedule = Schedule(job.settings, experiment.data, experiment.seed)
     say(f"  {_plan(schedule, dataset)}")
-    images = dataset.subset("train").images[:STATISTICS_SAMPLES] if known and job.batch_norm else None
+    images = None
+    if known and job.batch_norm:  # across the split: its front may be of one class
+        train = dataset.subset("train").images
+        images = train[np.unique(np.linspace(0, len(train) - 1, STATISTICS_SAMPLES).astype(int))]
     backend = make_backend(job.settings.backend, job, params, images)
     try:
         return fit(backend, job, schedule, dataset, folder, key, say)
