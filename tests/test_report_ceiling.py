@@ -101,6 +101,15 @@ def test_it_stands_beside_the_rows_that_were_run_and_not_among_them(inputs, know
     assert table.rows[-1][0] == f"ceiling: {WHAT}" and len(table.rows) - 1 in table.muted
 
 
+def test_what_the_chip_has_passed_is_no_ceiling(inputs, known):
+    known(measured(inputs, away=-0.05))
+    document = report.build_document(inputs)
+    assert document["ceiling"][0]["against"]["difference"] > 0
+    markdown = report.render_markdown(report.build_page(document, inputs)).decode()
+    assert f"ceiling: {WHAT}" not in markdown.lower() and markdown.count(f"reference: {WHAT}") == 2
+    assert f"> Reference: {WHAT}" in markdown
+
+
 def test_one_seed_and_the_better_one_first(inputs, known):
     low = {**measured(inputs, seeds=(3,)), "ceiling": "low", "what": "low"}
     high = {**measured(inputs, seeds=(3,)), "ceiling": "high", "what": "high"}

@@ -92,13 +92,21 @@ _UNET = (
 )  # fmt: skip
 CEILINGS = {
     "cae-2d": Ceiling(
-        "cae", "plain Keras U-Net, one slice", unet, {"filters": (24, 48, 96)}, (*_UNET, "data.neighbours=0")
+        "cae",
+        "plain Keras U-Net, one slice",
+        unet,
+        {"filters": (24, 48, 96)},
+        (*_UNET, "train.epochs=10", "data.neighbours=0"),
     ),
     "cae-2.5d": Ceiling(
         "cae", "plain Keras U-Net, five slices", unet, {"filters": (24, 48, 96)}, (*_UNET, "data.neighbours=2")
     ),
     "locnet": Ceiling(
-        "locnet", "plain Keras, LocNet's layers", convnet, {"dropout": 0.0}, ("train.precision=float32",)
+        "locnet",
+        "plain Keras, LocNet's layers",
+        convnet,
+        {"dropout": 0.0},
+        ("train.precision=float32", "train.average=0"),
     ),
 }
 

@@ -14,9 +14,14 @@ from cotrain.pipeline.tasks import metric_name
 MEANING = "float, not on the chip, not run here"
 
 
+def kind(one: dict[str, Any]) -> str:
+    """A ceiling that the network on the chip has passed is none."""
+    return "reference" if one["against"] and one["against"]["difference"] > 0 else "ceiling"
+
+
 def name(one: dict[str, Any]) -> str:
     """In the first column of a table."""
-    return f"ceiling: {one['what']}"
+    return f"{kind(one)}: {one['what']}"
 
 
 def meaning(one: dict[str, Any]) -> str:
@@ -43,7 +48,10 @@ def blocks(document: dict[str, Any]) -> list[Block]:
     found: list[Block] = []
     metric = metric_name(document["metrics"]["metric"])
     for one in document.get("ceiling") or []:
-        said = f"Ceiling: {one['what']} reaches {metric} {text.score(one['value'])} on the same split ({meaning(one)})"
+        said = (
+            f"{kind(one).capitalize()}: {one['what']} reaches {metric} {text.score(one['value'])} on the same split "
+            f"({meaning(one)})"
+        )
         if one["against"]:
             low, high = map(text.points, one["against"]["ci95"])
             said += (
