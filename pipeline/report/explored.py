@@ -27,16 +27,17 @@ def picture(result: dict[str, Any], path: Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     rows = result["rows"]
     values = [row["value"] for row in rows]
     best = max(values)
     floor = max(min(values), (1 - DEPTH) * best)
     room = 0.06 * (best - floor) or 0.01
-    figure = Figure(figsize=(12, 4.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(12, 4.4), dpi=110)
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(PANELS), sharey=True)
+    figure.subplots_adjust(left=0.06, right=0.985, bottom=0.12, top=0.9, wspace=0.06)
     for axes, (key, factor, words) in zip(panels, PANELS, strict=True):
         axes.axhspan(best - result["tolerance"], best, color="0.9", zorder=0)
         for rate in sorted({row["rate_scale_hz"] for row in rows}):
@@ -61,7 +62,7 @@ def picture(result: dict[str, Any], path: Path) -> None:
         if key != "n_steps":
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:,g}")
+            axes.xaxis.set_major_formatter(EngFormatter(sep="") if factor == 1 else "{x:,g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
     panels[0].set_ylabel(
         f"{metric_name(result['metric'])}{', shifted' if result['protocol'] else ''} "
