@@ -31,7 +31,7 @@ from cotrain.pipeline.words import nearest, show
 __all__ = [
     "DataSettings", "DeploySettings", "Experiment", "FinetuneSettings", "NetworkSettings", "NeuronSettings",
     "PhaseSettings", "QuantizeSettings", "SubmissionSettings", "TrainSettings", "all_settings", "load", "names",
-    "nearest", "shared_settings",
+    "nearest", "shared_settings", "with_younger",
 ]  # fmt: skip
 
 NAME_BYTES = 100  # of a run folder; file systems take 255, and files below it are named after it
@@ -119,6 +119,18 @@ def shared_settings(experiment: Experiment) -> dict[str, Any]:
     """Settings that a training depends on, without the seed; as JSON has them."""
     resolved = experiment.resolved("data", "network", "neurons", "train", "finetune", "quantize")
     return json.loads(json.dumps({key: value for key, value in resolved.items() if key not in ("seed", "title")}))
+
+
+def with_younger(found: Any) -> Any:
+    """What `shared_settings` gave some time ago: settings that are younger had their defaults then."""
+    if not isinstance(found, dict):
+        return found
+    filled = {key: dict(value) if isinstance(value, dict) else value for key, value in found.items()}
+    for one in all_settings():
+        section = filled.get(one.section)
+        if one.section and isinstance(section, dict):
+            section.setdefault(one.key, json.loads(json.dumps(one.default)))
+    return filled
 
 
 def load(name: str, overrides: list[str] | None = None) -> Experiment:

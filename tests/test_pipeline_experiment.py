@@ -225,3 +225,13 @@ def test_files_that_cannot_be_read(tmp_path):
     deep.write_text("#" * (10**6 + 1))
     with pytest.raises(InputError, match="bytes"):
         experiment.load(str(deep))
+
+
+def test_settings_that_are_younger_than_a_file_had_their_defaults():
+    made = experiment.load("cae")
+    now = experiment.shared_settings(made)
+    before = {key: dict(value) if isinstance(value, dict) else value for key, value in now.items()}
+    del before["train"]["start"]
+    assert before != now == experiment.with_younger(before)
+    assert experiment.with_younger({**before, "train": {}}) != now  # cae's own values are no defaults
+    assert experiment.with_younger(None) is None

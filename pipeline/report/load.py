@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from cotrain.pipeline.experiment import shared_settings
+from cotrain.pipeline.experiment import shared_settings, with_younger
 from cotrain.pipeline.networks import NetworkSpec
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.runs.request import Request
@@ -84,4 +84,4 @@ def _of_these_settings(context, file, verb: str) -> dict[str, Any]:
     """The figures of several seeds, or of other steps, unless they are of other settings."""
     path = file(context.runs, context.experiment.name)
     found = artifacts.read_sealed(path, f"run `cotrain {verb}` again, or remove it") if path.is_file() else {}
-    return found if found.get("settings") == shared_settings(context.experiment) else {}
+    return found if with_younger(found.get("settings")) == shared_settings(context.experiment) else {}
