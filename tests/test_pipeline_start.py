@@ -92,16 +92,15 @@ def test_what_cannot_be_started_from_is_refused(tmp_path):
     assert "conv1.kernel has shape (3, 3, 1, 9)" in refused(**{"conv1.kernel": np.zeros((3, 3, 1, 9), np.float32)})
     assert "['conv9.bias'] unknown" in refused(**{"conv9.bias": np.zeros(2, np.float32)})
     assert "NaN" in refused(**{"conv1.bias": np.full_like(fresh["conv1.bias"], np.nan)})
-    assert "params.npz" in refused(**{"conv1.bias": np.full_like(fresh["conv1.bias"], np.inf)})
+    assert "NaN or infinity" in refused(**{"conv1.bias": np.full_like(fresh["conv1.bias"], np.inf)})
     (tmp_path / "params.npz").write_bytes(b"PK no archive")
     with pytest.raises(CorruptError, match=r"params\.npz cannot be read"):
         parameters.started(tmp_path / "params.npz", job.spec, fresh)
     with pytest.raises(MissingError, match=r"train\.start: no file .*gone\.npz; expected the params\.npz"):
         parameters.start_file(with_start(tmp_path / "gone.npz"))
-    for name in ("lecnet", "../mnist", "", "\0"):
-        if name:
-            with pytest.raises(InputError, match=r"train\.start is .*; expected the path of a params\.npz, or one of"):
-                parameters.start_file(with_start(name))
+    for name in ("lecnet", "../mnist", "../pretrained/mnist", "\0"):
+        with pytest.raises(InputError, match=r"train\.start is .*; expected the path of a params\.npz, or one of"):
+            parameters.start_file(with_start(name))
     assert parameters.start_file(with_start("")) is None
     with pytest.raises(InputError, match="starts from your own model, and train.start is 'mnist'"):
         experiment.load("mnist", ["network.name=model", "network.path=m.keras", "train.start=mnist"])
@@ -178,3 +177,23 @@ def test_packed_parameters_come_back(small, tmp_path, monkeypatch):
             assert np.abs(got - value).max() <= rounding, (kind, name)
     start, anew = parameters.started(parameters.package_file(made), spec, spec.init_params(0))
     assert not anew and all(np.array_equal(start[name], found.params["ann"][name]) for name in start)
+
+
+def test_statistics_are_of_samples_across_the_split(tmp_path, monkeypatch):
+    """Class folders come class by class: the front of a split may be of one class."""
+    data, seen = classes_data(), []
+    order = np.argsort(data.targets, kind="stable")
+    data = dataclasses.replace(data.select(order), split=data.split)
+    artifacts.write_npz(tmp_path / "params.npz", first_params("classes"))
+
+    def made(name, job, params, images=None):
+        seen.append(images)
+        return make_backend(name, job, params, images)
+
+    monkeypatch.setattr(training, "make_backend", made)
+    monkeypatch.setattr(training, "STATISTICS_SAMPLES", 4)
+    start = with_start(tmp_path / "params.npz", batch_norm=True, epochs=1)
+    training.train(start, data, tmp_path / "a", "key", quiet)
+    train = data.subset("train")
+    chosen = [next(i for i, image in enumerate(train.images) if np.array_equal(image, one)) for one in seen[0]]
+    assert len(chosen) == 4 and set(train.targets[:4].tolist()) == {0} < set(train.targets[chosen].tolist())

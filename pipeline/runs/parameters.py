@@ -106,15 +106,18 @@ def start_file(experiment: Experiment) -> Path | None:
     start = experiment.train.start
     if not start:
         return None
-    path = Path(start) if start.endswith(".npz") else PRETRAINED_DIR / artifacts.pretrained_file(start)
-    if not path.is_file() and start.endswith(".npz"):
-        raise MissingError(f"train.start: no file {path}; expected the params.npz of a run's train folder")
-    if not path.is_file() or "/" in start.removesuffix(".npz") and not start.endswith(".npz"):
+    if start.endswith(".npz"):
+        path = Path(start)
+        if not path.is_file():
+            raise MissingError(f"train.start: no file {path}; expected the params.npz of a run's train folder")
+        return path
+    known = packed()
+    if start not in known:
         raise InputError(
-            f"train.start is {show(start)}{nearest(start, packed())}; expected the path of a params.npz, or one of "
-            f"{', '.join(packed())}"
+            f"train.start is {show(start)}{nearest(start, known)}; expected the path of a params.npz, or one of "
+            f"{', '.join(known)}"
         )
-    return path
+    return PRETRAINED_DIR / artifacts.pretrained_file(start)
 
 
 def started(path: Path, spec: NetworkSpec, fresh: Params) -> tuple[Params, list[str]]:

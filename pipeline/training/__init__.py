@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from cotrain.hardware import terminal
 from cotrain.pipeline.compat import make_deterministic
 from cotrain.pipeline.datasets.base import Dataset
@@ -143,9 +142,8 @@ def _run(experiment, job, params, dataset, folder, key, say, known: bool = False
     schedule = Schedule(job.settings, experiment.data, experiment.seed)
     say(f"  {_plan(schedule, dataset)}")
     images = None
-    if known and job.batch_norm:  # across the split: its front may be of one class
-        train = dataset.subset("train").images
-        images = train[np.unique(np.linspace(0, len(train) - 1, STATISTICS_SAMPLES).astype(int))]
+    if known and job.batch_norm:
+        images = dataset.subset("train").whole_groups(STATISTICS_SAMPLES).images
     backend = make_backend(job.settings.backend, job, params, images)
     try:
         return fit(backend, job, schedule, dataset, folder, key, say)
