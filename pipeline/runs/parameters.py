@@ -184,7 +184,7 @@ def pack(found: dict[str, Params], constant: np.ndarray, small: bool = False) ->
         if not small or ".kernel" not in name:
             arrays[f"hybrid/{name}"] = array
             continue
-        moved = array - halved[name].astype(np.float32)
+        moved: np.ndarray = array - halved[name].astype(np.float32)
         most = np.abs(moved).max(axis=tuple(range(moved.ndim - 1)))
         scale = np.where(most > 0, most / STEP_MOST, 1).astype(np.float32)
         arrays[f"step/{name}"], arrays[f"scale/{name}"] = np.rint(moved / scale).astype(np.int8), scale

@@ -34,7 +34,7 @@ def meaning(one: dict[str, Any]) -> str:
 
 def protocol_rows(document: dict[str, Any], protocol: str) -> list[tuple[str, ...]]:
     """Rows of a protocol's table: name, score, interval, points against the plain samples."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for one in document.get("ceiling") or []:
         moved = one["protocols"].get(protocol)
         if moved:

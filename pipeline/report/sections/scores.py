@@ -104,7 +104,7 @@ def protocols(document: dict[str, Any]) -> list[Table]:
     plain = run_rows(document["metrics"])
     for name, protocol in (document["metrics"].get("protocols") or {}).items():
         details = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in protocol.items() if isinstance(v, int | float))
-        rows = tuple(
+        rows: tuple[tuple[str, ...], ...] = tuple(
             (
                 row["model"],
                 text.score(row.get("value")),
