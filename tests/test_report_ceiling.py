@@ -28,6 +28,7 @@ TINY_BOXES = (
     "data.height=16", "data.width=32", "data.n_groups=30", 'network.name="convnet"', "network.filters=[4, 8]",
     "network.strides=[2, 2]", "network.dense=[8]", "train.epochs=2", "train.batch_size=8", "train.learning_rate=0.01",
 )  # fmt: skip
+BOXES_NETWORK = {"filters": (4, 8), "strides": (2, 2), "dense": (8,), "dropout": 0.1}
 TINY_MASKS = (
     "data.n_groups=12", "data.neighbours=1", "train.epochs=1")  # fmt: skip
 
@@ -192,7 +193,7 @@ def test_what_comes_with_the_package():
 def tiny(monkeypatch, tmp_path):
     """The tool with small networks on data that are drawn; a function that runs it and returns what it wrote."""
     small = {
-        "boxes": tool.Ceiling("demo-locnet", "boxes", tool.convnet, {"dropout": 0.1}, TINY_BOXES),
+        "boxes": tool.Ceiling("demo-locnet", "boxes", tool.convnet, BOXES_NETWORK, TINY_BOXES),
         "masks": tool.Ceiling("demo-cae", "masks", tool.unet, {"filters": (4, 6, 8)}, TINY_MASKS),
     }
     monkeypatch.setattr(tool, "CEILINGS", small)

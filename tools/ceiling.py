@@ -62,14 +62,22 @@ def unet(settings: Experiment, dataset: Dataset, n_outputs: int, filters: tuple[
     return tf.keras.Model(image, layers.Conv2D(n_outputs, 1, name=READOUT)(x))
 
 
-def convnet(settings: Experiment, dataset: Dataset, n_outputs: int, dropout: float) -> Any:
-    """The experiment's own convnet, layer for layer, in float with batch normalisation and ReLU."""
+def convnet(
+    settings: Experiment,
+    dataset: Dataset,
+    n_outputs: int,
+    filters: tuple[int, ...],
+    strides: tuple[int, ...],
+    dense: tuple[int, ...],
+    dropout: float,
+) -> Any:
+    """Convolutions, some of stride 2 in the place of pooling, then dense layers, as in `networks.convnet`."""
     x = image = tf.keras.Input(dataset.input_shape)
     network = settings.network
-    for n, stride in zip(network.filters, network.strides, strict=True):
+    for n, stride in zip(filters, strides, strict=True):
         x = convolution(x, n, network.pool_kernel if stride > 1 else network.kernel, stride)
     x = layers.Dropout(dropout)(layers.Flatten()(x))
-    for n in network.dense:
+    for n in dense:
         x = layers.Dense(n, use_bias=False, kernel_initializer="he_normal")(x)
         x = layers.Dropout(dropout)(layers.ReLU()(layers.BatchNormalization()(x)))
     return tf.keras.Model(image, layers.Dense(n_outputs, name=READOUT)(x))
@@ -103,10 +111,10 @@ CEILINGS = {
     ),
     "locnet": Ceiling(
         "locnet",
-        "plain Keras, LocNet's layers",
+        "plain Keras localiser",
         convnet,
-        {"dropout": 0.0},
-        ("train.precision=float32", "train.average=0"),
+        {"filters": (16, 32, 32, 64, 64, 64), "strides": (2, 2, 1, 2, 1, 2), "dense": (128,), "dropout": 0.2},
+        ("train.precision=float32", "train.epochs=300"),
     ),
 }
 
