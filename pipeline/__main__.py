@@ -60,7 +60,7 @@ VERBS = {
         Verb("init", "init", "look at a folder of data, write an experiment that runs as it is",
              "pictures --labels coco.json -o mine.toml"),
         Verb("inspect", "inspect", "before training: counts, pictures, cores, limits, minutes", "mine.toml"),
-        Verb("repeat", "repeat", "train, fine-tune and deploy with several seeds: means and intervals",
+        Verb("repeat", "repeat", "train, fine-tune and deploy with several seeds or splits: means and intervals",
              "demo-locnet --seeds 3"),
         Verb("sweep", "sweep", "train with many settings, choose on the chip's integers",
              "rates.toml --workers 2 --json rates.json"),

@@ -1,14 +1,15 @@
-"""Several seeds: the interval against the textbook's, and the command on a tiny experiment."""
+"""Several seeds and splits: the interval against the textbook's, and the command on a tiny experiment."""
 
 import shutil
 
 import numpy as np
 import pytest
+from cotrain.hardware.errors import InputError
 from cotrain.pipeline import experiment
 from cotrain.pipeline.__main__ import main
 from cotrain.pipeline.commands import repeat
 from cotrain.pipeline.runs import artifacts
-from small_training import TINY
+from small_training import TINY, boxes_data
 
 NAME = "demo-locnet"
 FEW = ["--models", "constant,ann,loihi-hybrid"]
@@ -19,6 +20,9 @@ def test_interval_by_hand():
     half = 4.302653 / np.sqrt(3)  # Student's t, two degrees of freedom, 97.5 %: any table
     assert found["mean"] == 2 and found["sd"] == 1
     assert found["ci95"] == pytest.approx([2 - half, 2 + half], abs=1e-6)
+    wider = repeat.spread([1.0, 2.0, 3.0], overlap=1 / 8)  # Nadeau and Bengio: 1 / 3 + 1 / 8
+    half = 4.302653 * np.sqrt(11 / 24)
+    assert wider["ci95"] == pytest.approx([2 - half, 2 + half], abs=1e-6)
 
 
 def test_a_row_needs_every_seed_and_keeps_their_order():
@@ -83,6 +87,35 @@ def test_the_report_shows_the_seeds_of_its_settings_only(runs, tmp_path):
     assert artifacts.read_json(report / "report.json")["seeds"] == {}
 
 
+def test_splits_differ_in_their_images_and_have_a_table_of_their_own(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    where = ["--runs", str(tmp_path / "runs"), *TINY]
+    assert main(["repeat", NAME, "--splits", "2", *FEW, *where]) == 0
+    own = tmp_path / "runs" / NAME
+    summary = artifacts.read_json(own / "splits" / "splits.json")
+    assert summary["splits"] == [0, 1] and "seeds" not in summary
+    folders = own, own / "splits" / "1" / NAME
+    metrics = [artifacts.read_json(folder / "deploy" / artifacts.METRICS) for folder in folders]
+    names = [set(artifacts.read_npz(folder / "deploy" / artifacts.PREDICTIONS)["names"]) for folder in folders]
+    assert names[0] != names[1]
+    ratio = np.mean([one["dataset"]["n_test"] / one["dataset"]["n_train"] for one in metrics])
+    for row in summary["rows"]:
+        values = [next(r["value"] for r in one["rows"] if r["model"] == row["model"]) for one in metrics]
+        assert {**row, "mean_rate_hz": 0} == {"model": row["model"], **repeat.spread(values, ratio), "mean_rate_hz": 0}
+    assert main(["report", NAME, *where]) == 0
+    report = artifacts.read_json(own / "report" / "report.json")
+    assert report["splits"] == summary and report["seeds"]["seeds"] == [0, 1]
+    page = (own / "report" / "report.md").read_text()
+    assert "| Model | Split 0 | Split 1 |" in page and "| Model | Seed 0 | Seed 1 |" in page
+
+
+def test_a_split_that_comes_with_the_data_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(repeat.datasets, "load_for", lambda *_: boxes_data())
+    with pytest.raises(InputError, match="their split comes with the data; use --seeds"):
+        repeat.repeat(experiment.load(NAME), tmp_path, tmp_path, 2, repeats=repeat.SPLITS)
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_workers_score_what_one_process_scores(runs, tmp_path, monkeypatch):
     from cotrain.pipeline.evaluation import shards
 
@@ -106,6 +139,7 @@ def test_two_workers_score_what_one_process_scores(runs, tmp_path, monkeypatch):
     "arguments, said",
     [
         (["--seeds", "1"], "--seeds is 1; expected 2 or more"),
+        (["--splits", "1"], "--splits is 1; expected 2 or more"),
         (["--models", "anm"], "unknown model 'anm'; did you mean"),
     ],
 )

@@ -90,7 +90,7 @@ def page(documents: list[dict[str, Any]]) -> Page:
     ]
     for d in documents:
         own: list[Block] = [Text(subtitle(d), "note"), *(Text(s) for s in d["verdict"]), scores.comparison(d)]
-        own += [scores.steps(d), *scores.protocols(d), *scores.seeds(d), layers.every_row(d)]
+        own += [scores.steps(d), *scores.protocols(d), *scores.repeated(d), layers.every_row(d)]
         title = d["title"] if d["experiment"] in d["title"] else f"{d['experiment']}: {d['title']}"
         sections.append(Section(f"experiment-{d['experiment']}", title, tuple(own), open=False, name=d["experiment"]))
     subtitle_text = f"{text.plural(len(documents), 'experiment')}; each one's full report lies in its own run folder."

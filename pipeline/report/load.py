@@ -34,6 +34,7 @@ class Inputs:
     quantization: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # manifests: seconds, versions, git
     seeds: dict[str, Any] = field(default_factory=dict)  # what `cotrain repeat` wrote, if with these settings
+    splits: dict[str, Any] = field(default_factory=dict)  # and with its --splits
     explored: dict[str, Any] = field(default_factory=dict)  # what `cotrain explore` wrote, likewise
     asked: Request | None = None  # how it was asked for, for the commands that are printed
 
@@ -75,13 +76,14 @@ def load(context: Context) -> Inputs:
         quantization=optional(context.read_json, "quantize", artifacts.QUANTIZATION),
         stages=stages,
         seeds=_of_these_settings(context, artifacts.seeds_file, "repeat"),
+        splits=_of_these_settings(context, artifacts.splits_file, "repeat --splits"),
         explored=_of_these_settings(context, artifacts.explored_file, "explore"),
         asked=context.asked,
     )
 
 
 def _of_these_settings(context, file, verb: str) -> dict[str, Any]:
-    """The figures of several seeds, or of other steps, unless they are of other settings."""
+    """The figures of several seeds or splits, or of other steps, unless they are of other settings."""
     path = file(context.runs, context.experiment.name)
     found = artifacts.read_sealed(path, f"run `cotrain {verb}` again, or remove it") if path.is_file() else {}
     return found if with_younger(found.get("settings")) == shared_settings(context.experiment) else {}

@@ -38,6 +38,7 @@ INSPECTION = "inspect.html"  # what the data and the network are like, before an
 LOCK = ".lock"  # of the process that writes there
 BOARD = "board/board.json"  # what came back from the board, a row
 SEEDS = "seeds/seeds.json"  # what several seeds gave; their runs lie beside it
+SPLITS = "splits/splits.json"  # and several splits of the data
 EXPLORED = "explored/explored.json"  # what `cotrain explore` found
 # runs/
 SCRATCH = ".data"  # folder: synthetic data sets. No experiment can have this name
@@ -102,6 +103,11 @@ def seeds_file(runs: Path, experiment: str) -> Path:
     return experiment_folder(runs, experiment) / SEEDS
 
 
+def splits_file(runs: Path, experiment: str) -> Path:
+    """The summary of several splits of the data."""
+    return experiment_folder(runs, experiment) / SPLITS
+
+
 def explored_file(runs: Path, experiment: str) -> Path:
     """Steps and rates that were explored."""
     return experiment_folder(runs, experiment) / EXPLORED
@@ -112,9 +118,9 @@ def own_exploration(experiment: str) -> str:
     return f"{experiment}-explored.json"
 
 
-def seed_runs(runs: Path, experiment: str, seed: int) -> Path:
-    """The run folders of a further seed."""
-    return seeds_file(runs, experiment).parent / str(seed)
+def repeat_runs(summary: Path, number: int) -> Path:
+    """The run folders of a further seed or split, beside the file of their summary."""
+    return summary.parent / str(number)
 
 
 def program_file(model: str) -> str:

@@ -19,7 +19,7 @@ from cotrain.pipeline.stages.table import Stage
 if TYPE_CHECKING:
     from cotrain.pipeline.datasets.base import Dataset
 
-ALSO = (artifacts.BOARD, artifacts.SEEDS, artifacts.EXPLORED)
+ALSO = (artifacts.BOARD, artifacts.SEEDS, artifacts.SPLITS, artifacts.EXPLORED)
 
 
 class Context:

@@ -1,4 +1,4 @@
-"""Scores of all rows, paper and ceiling beside them, where points are lost or won, moved samples, seeds, a board."""
+"""Scores of all rows, paper and ceiling beside them, points lost or won, moved samples, repetitions, a board."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from cotrain.pipeline.tasks import metric_name
 
 
 def facts(inputs: Inputs, document: dict[str, Any]) -> dict[str, Any]:
-    """Differences at each step, figures of the paper and of ceilings where the data are theirs, and several seeds."""
+    """Differences at each step, figures of the paper and of ceilings where the data are theirs, seeds and splits."""
     return {
         "paper": verdict.paper_for(inputs.spec.name, inputs.metrics.get("dataset", {}).get("name", "")),
         "ceiling": ceilings.beside(inputs.settings, inputs.metrics, inputs.predictions),
         "steps": verdict.steps(inputs.metrics, inputs.predictions),
         "seeds": inputs.seeds,
+        "splits": inputs.splits,
     }
 
 
 def blocks(document: dict[str, Any], inputs: Inputs | None = None) -> list[Block]:
-    """The chart beside the steps, then protocols and seeds."""
+    """The chart beside the steps, then protocols, seeds and splits."""
     drawn = chart(document)
     beside: tuple[Block, ...] = (*((drawn,) if drawn else ()), steps(document))
     found: list[Block] = [*_board(document), Row(beside)]
     if document["paper"]:
         found.append(Text(f"Paper: {document['paper']['title']}; its data: {document['paper']['data']}.", "note"))
-    return [*found, *ceiling.blocks(document), *protocols(document), *seeds(document)]
+    return [*found, *ceiling.blocks(document), *protocols(document), *repeated(document)]
 
 
 def comparison(document: dict[str, Any]) -> Table:
@@ -120,20 +121,33 @@ def protocols(document: dict[str, Any]) -> list[Table]:
     return found
 
 
-def seeds(document: dict[str, Any]) -> list[Table]:
-    """The same experiment trained with other seeds, under every protocol."""
-    summary = document.get("seeds")
-    if not summary:
-        return []
-    metric = metric_name(summary["metric"])
-    columns = ("Model", *(f"Seed {seed}" for seed in summary["seeds"]), "Mean", "95 % CI", "Mean rate (Hz)")
+# What differs between trainings, heading of a column, and what the interval is
+REPEATED = {
+    "seeds": (
+        "from other initial parameters", "Seed",
+        "same split. The interval is that of the mean over seeds (Student's t).",
+    ),
+    "splits": (
+        "on other splits of the data", "Split",
+        "each scored on its own test images. The interval is that of the mean over splits (Student's t), "
+        "widened because their training images overlap (Nadeau and Bengio 2003).",
+    ),
+}  # fmt: skip
+
+
+def repeated(document: dict[str, Any]) -> list[Table]:
+    """The same experiment trained with other seeds, and on other splits, under every protocol."""
+    return [table for key in REPEATED if document.get(key) for table in _repeated(document[key], key)]
+
+
+def _repeated(summary: dict[str, Any], key: str) -> list[Table]:
+    metric, numbers = metric_name(summary["metric"]), summary[key]
+    differs, one, interval = REPEATED[key]
+    columns = ("Model", *(f"{one} {number}" for number in numbers), "Mean", "95 % CI", "Mean rate (Hz)")
     found = []
     for protocol, rows in (("", summary["rows"]), *((n, p["rows"]) for n, p in summary["protocols"].items())):
         where = f" under protocol “{protocol}”" if protocol else ""
-        caption = (
-            f"{metric} of {text.plural(len(summary['seeds']), 'training')} from other initial parameters{where}; "
-            "same split. The interval is that of the mean over seeds (Student's t)."
-        )
+        caption = f"{metric} of {text.plural(len(numbers), 'training')} {differs}{where}; {interval}"
         cells = tuple(
             (
                 row["model"],
