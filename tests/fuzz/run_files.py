@@ -399,7 +399,7 @@ def made_run(folder: Path) -> None:
 
 def extras(folder: Path) -> Seeds:
     from cotrain.pipeline import experiment
-    from cotrain.pipeline.commands.repeat import summarise
+    from cotrain.pipeline.commands.repeat import SPLITS, summarise
     from cotrain.pipeline.runs import artifacts
 
     metrics = json.loads((folder / "demo-locnet" / "deploy" / artifacts.METRICS).read_text())
@@ -415,10 +415,11 @@ def extras(folder: Path) -> Seeds:
         "comparison": {"equal": True, "samples": 2, "samples_different": 0},
     }
     found = [json.loads(json.dumps(metrics)) for _ in range(2)]
-    seeds = summarise(experiment.load("demo-locnet"), found)
+    loaded = experiment.load("demo-locnet")
+    summaries = (artifacts.SEEDS, summarise(loaded, found)), (artifacts.SPLITS, summarise(loaded, found, SPLITS))
     return [
         (f"demo-locnet/{name}", json.dumps({**value, "sha256": artifacts.json_digest(value)}).encode())
-        for name, value in ((artifacts.BOARD, board), (artifacts.SEEDS, seeds))
+        for name, value in ((artifacts.BOARD, board), *summaries)
     ]
 
 
