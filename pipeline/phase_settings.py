@@ -176,6 +176,12 @@ class FinetuneSettings(PhaseSettings):
         most=10,
     )
 
+    initial_voltage: str = setting(
+        "of the neurons: zero, or spread evenly between 0 and the threshold, by a spike that every neuron gets in the "
+        "first step, so that slow ones need not wait for their first",
+        default="zero",
+        choices=("zero", "spread"),
+    )
     distill_weight: float = setting(
         "share of the loss that asks for the ANN's own outputs in place of the labels (tensorflow)",
         default=0.0,

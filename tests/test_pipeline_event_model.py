@@ -22,6 +22,7 @@ SETTINGS = {
     "chip": [],
     "nengo": ["neurons.rate_curve=ideal", "neurons.rate_scale_hz=900"],  # several spikes a step
     "delay": ["finetune.synapse_s=1e-5"],
+    "spread": ['finetune.initial_voltage="spread"'],
 }
 
 
@@ -38,7 +39,11 @@ def spiking_params(spec):
 
 
 @pytest.mark.parametrize(
-    "name, settings", [*((name, "chip") for name in SPECS), ("cae", "nengo"), ("locnet", "nengo"), ("locnet", "delay")]
+    "name, settings",
+    [
+        *((name, settings) for name in SPECS for settings in ("chip", "spread")),
+        ("cae", "nengo"), ("locnet", "nengo"), ("locnet", "delay"),
+    ],  # fmt: skip
 )
 def test_readout_and_every_spike_equal_nengo_dls(name, settings, monkeypatch):
     spec, experiment = SPECS[name], experiment_for(*SETTINGS[settings])

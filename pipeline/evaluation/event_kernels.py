@@ -43,7 +43,7 @@ Scratch = namedtuple(
         "events",  # (n + 8,) int32: neurons that spiked, in order of layer, step, neuron
         "values",  # (n + 8,) float32: the output that they had
         "slot",  # (n_layers, n_steps + 1) int64: events[slot[l, t] : slot[l, t + 1]] are those of a step
-        "sums",  # (n_edges of a layer, n_neurons) float32: what the synapses hold
+        "sums",  # (n_edges of a layer and one more, n_neurons) float32: what the synapses hold
         "sum",  # (n_neurons,) float32
         "current",
         "voltage",
@@ -148,7 +148,7 @@ def _collect(fired, spikes, unit, scratch, at):
 
 @njit(boundscheck=False)
 def run_layers(
-    tables: Any, neurons: Any, scratch: Any, base: Any, given: Any, first_layer: Any, last_layer: Any
+    tables: Any, neurons: Any, scratch: Any, base: Any, lift: Any, given: Any, first_layer: Any, last_layer: Any
 ) -> Any:
     """Some layers of one sample over all steps.
 
@@ -156,6 +156,8 @@ def run_layers(
     ----------
     base : (n_neurons,) float32
         Currents that do not change: biases, and what the image adds.
+    lift : (n_neurons,) float32
+        What comes in once, with the spikes of the first step; (0,) where nothing does.
     given : (n, n_steps, n_targets) float32
         Weighted sums of edges that are not to be computed here; the step is the source's.
     first_layer, last_layer : int
@@ -172,6 +174,7 @@ def run_layers(
         voltage[:] = ZERO
         sums[:] = ZERO
         at = np.int64(0) if layer == 0 else scratch.slot[layer - 1, n_steps]
+        on_host = first_edge == last_edge  # what comes in is not filtered there
         for t in range(n_steps):
             scratch.slot[layer, t] = at
             current[:] = base[start : start + n]
@@ -186,6 +189,16 @@ def run_layers(
                     _filtered(total, sums[edge - first_edge], current, neurons)
                 else:
                     _filtered(given[tables.edges[edge, 5], before, :n], sums[edge - first_edge], current, neurons)
+            if lift.size:
+                once = lift[start : start + n]
+                if on_host and t == 0:
+                    for i in range(n):
+                        current[i] += neurons.gain * once[i]
+                elif not on_host and t >= neurons.delay:
+                    total[:] = ZERO
+                    if t == neurons.delay:
+                        total[:] = once
+                    _filtered(total, sums[last_edge - first_edge], current, neurons)
             if neurons.on_chip:
                 _chip_step(current, voltage, fired[:n], neurons)
             else:

@@ -85,6 +85,10 @@ class EventModel:
             np.float32(first.gain[0]), np.float32(dt_s), unit, np.float32(keep), np.float32(inflow),
             int(_delayed(built)),
         )  # fmt: skip
+        self.lift = np.zeros(0, np.float32)
+        if built.start is not None:
+            sent = [c.transform.init.ravel() for c in built.net.connections if c.pre_obj == built.start.neurons]
+            self.lift = np.concatenate(sent).astype(np.float32) * unit
         biases = [model.sim.model.params[ensemble].bias for ensemble in built.layers.values()]
         self.bias = np.concatenate(biases).astype(np.float32)
         readout = params[f"{self.spec.readout.name}.bias"]
@@ -120,7 +124,9 @@ class EventModel:
 
     def _layers(self, base: np.ndarray) -> kernels.Scratch:
         scratch = self._scratch()
-        kernels.run_layers(self.tables, self.neurons, scratch, base, _NONE_GIVEN, 0, len(self.spec.layers))
+        kernels.run_layers(
+            self.tables, self.neurons, scratch, base, self.lift, _NONE_GIVEN, 0, len(self.spec.layers)
+        )
         return scratch
 
     def _finish(self, scratch: kernels.Scratch, given: np.ndarray | None = None):
@@ -156,7 +162,7 @@ class EventModel:
                 sums = _dense(edge, self.params[edge.param], sent.reshape(n * self.n_steps, *edge.input.shape))
                 given[:, self.given.index(edge), :, : layer.n_neurons] = sums.reshape(n, self.n_steps, -1)
             if layer is not self.spec.readout:
-                arguments = [(scratches[k], bases[k], given[k]) for k in range(n)]
+                arguments = [(scratches[k], bases[k], self.lift, given[k]) for k in range(n)]
                 list(pool.map(lambda a, i=i: kernels.run_layers(self.tables, self.neurons, *a, i, i + 1), arguments))
         yield from pool.map(self._finish, scratches, given)
 
@@ -168,7 +174,7 @@ class EventModel:
 
     def _new_scratch(self) -> kernels.Scratch:
         most = max(layer.n_neurons for layer in (*self.spec.layers, self.spec.readout))
-        edges = max(len(found) for found in self.edges.values())
+        edges = max(len(found) for found in self.edges.values()) + 1  # and what comes in once
         n = self.spec.n_neurons * self.n_steps + 8  # pages that nobody writes to take no memory
         parts = (
             np.empty(n, np.int32), np.empty(n, np.float32),
@@ -207,7 +213,7 @@ _NONE_GIVEN = np.zeros((0, 0, 0), np.float32)
 
 
 def supported(model: Any) -> bool:
-    """Whether a NengoDLModel's neurons are those that `EventModel` knows, at rest in the beginning."""
+    """Whether a NengoDLModel's neurons are those that `EventModel` knows, without a voltage in the beginning."""
     signals = model.sim.model.sig
     for ensemble in model.built.layers.values():
         kind = type(ensemble.neuron_type).__name__

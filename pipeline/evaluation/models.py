@@ -14,6 +14,7 @@ from cotrain.pipeline.evaluation.rows import OWN
 from cotrain.pipeline.evaluation.synops import fan_out
 from cotrain.pipeline.experiment import Experiment
 from cotrain.pipeline.networks import BuiltNetwork, Edge, NetworkSpec, Params, build, neurons_for
+from cotrain.pipeline.neurons.phases import lift_of
 
 if TYPE_CHECKING:
     from cotrain.pipeline.evaluation.event_model import EventModel
@@ -75,7 +76,8 @@ class NengoDLModel:
         self.n_steps = experiment.finetune.n_steps if spiking else 1
         neurons = neurons_for(experiment.neurons, phase)
         synapse_s = experiment.finetune.synapse_s if spiking else None
-        self.built = build(spec, neurons, params, synapse_s, seed=experiment.seed)
+        lift = lift_of(experiment.neurons, experiment.finetune, experiment.dt_s) if spiking else 0.0
+        self.built = build(spec, neurons, params, synapse_s, lift=lift, seed=experiment.seed)
         self.probes = _spike_probes(self.built) if spiking else {}
         with self.built.net:  # unmerged: see pipeline.training.nengo_dl
             nengo_dl.configure_settings(
@@ -237,6 +239,7 @@ def placed_network(
         params,
         experiment.finetune.synapse_s,
         loihi=True,
+        lift=lift_of(experiment.neurons, experiment.finetune, experiment.dt_s),
         seed=experiment.seed,
     )
     if probes:

@@ -9,7 +9,7 @@ import nengo
 import numpy as np
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.pipeline.networks.spec import IMAGE, Edge, Layer, NetworkSpec, Params
-from cotrain.pipeline.neurons.phases import LayerNeurons
+from cotrain.pipeline.neurons.phases import LayerNeurons, spread
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class BuiltNetwork:
     layers: Dict[str, nengo.Ensemble]  # in order of depth; label = name of the layer
     output: nengo.Probe  # the readout at each step
     connections: Dict[str, nengo.Connection]  # by the name of the parameter that they hold
+    start: Optional[nengo.Ensemble] = None  # the neuron whose one spike spreads the voltages
 
 
 def build(
@@ -32,6 +33,7 @@ def build(
     *,
     bias_nodes: bool = False,
     loihi: bool = False,
+    lift: float = 0.0,
     seed: int = 0,
 ) -> BuiltNetwork:
     """Build `spec` with the neurons of a phase.
@@ -51,6 +53,10 @@ def build(
         one value per filter. Otherwise they are the ensembles' own (what runs on the chip). Same currents either way.
     loihi : bool
         Add nengo-loihi's settings and keep the first layer on the host, which turns pixels into spikes.
+    lift : float
+        Above 0, voltages start spread between 0 and the threshold (`pipeline.neurons.phases.spread`): a neuron of the
+        host spikes once, in the first step, into every neuron. This weight would lift it to the threshold
+        (`pipeline.neurons.phases.lift_of`).
     seed : int
         Of the network and of initial parameters.
 
@@ -96,11 +102,14 @@ def build(
             if bias_nodes:
                 connections[f"{layer.name}.bias"] = host.bias(layer, bias, ensemble.neurons)
             layers[layer.name] = ensemble
+        start = _start(spec, neurons, layers, lift, synapse) if lift else None
         if loihi:
+            if start is not None:
+                net.config[start].on_chip = False
             for name in spec.on_host:
                 net.config[layers[name]].on_chip = False
         output = _readout(spec, params, layers, host, connections)
-    return BuiltNetwork(spec, net, image, layers, output, connections)
+    return BuiltNetwork(spec, net, image, layers, output, connections, start)
 
 
 def decode(spec: NetworkSpec, readout: np.ndarray, readout_steps: int = 1) -> np.ndarray:
@@ -140,6 +149,32 @@ def _readout(spec, params, layers, host, connections) -> nengo.Probe:
         )
     connections[f"{layer.name}.bias"] = host.bias(layer, params[f"{layer.name}.bias"], node)
     return nengo.Probe(node, synapse=None, label="output")
+
+
+def _start(spec, neurons, layers, lift, synapse) -> nengo.Ensemble:
+    """A neuron that spikes in the first step and never again, and what it sends to the layers.
+
+    Loihi's voltages start at 0, and nobody can write another number there from Nengo; a spike can.
+    """
+    once = {"voltage": nengo.dists.Choice([1.5])}  # which passes the threshold without any current
+    start = nengo.Ensemble(
+        1,
+        1,
+        neuron_type=nengo.SpikingRectifiedLinear(amplitude=neurons.neuron_type.amplitude, initial_state=once),
+        encoders=np.ones((1, 1)),
+        gain=np.ones(1),
+        bias=np.zeros(1),
+        label="start",
+    )
+    for layer in spec.layers:
+        nengo.Connection(
+            start.neurons,
+            layers[layer.name].neurons,
+            transform=nengo.Dense((layer.n_neurons, 1), init=lift * spread(layer.n_neurons)[:, np.newaxis]),
+            synapse=None if layer.name in spec.on_host else synapse,
+            label=f"start of {layer.name}",
+        )
+    return start
 
 
 def _of_neurons(layer: Layer, bias: np.ndarray) -> np.ndarray:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import nengo
+import numpy as np
 from cotrain.hardware.builder.door import import_nengo_loihi
 from cotrain.hardware.errors import InputError
 from nengo.dists import Choice
 
 PHASES = ("ann", "hybrid", "spiking", "loihi")
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,33 @@ def neurons_for(settings: Any, phase: str) -> LayerNeurons:
         raise InputError(f"phase is {phase!r}; expected one of {', '.join(PHASES)}")
     gain, rest = CURRENTS[settings.kind](settings)
     return LayerNeurons(_neuron_type(settings, phase), gain, rest)
+
+
+def lift_of(settings: Any, finetune: Any, dt_s: float) -> float:
+    """The weight with which one spike of a layer raises a voltage from 0 to the threshold, in the step it comes in.
+
+    It is 1 for rectified neurons. A LIF neuron takes (1 - exp(-dt_s / tau_rc_s)) of its current in a step.
+
+    Parameters
+    ----------
+    settings : pipeline.experiment.NeuronSettings
+    finetune : pipeline.experiment.FinetuneSettings
+        `initial_voltage`; 0 is returned where it is not "spread".
+    """
+    if finetune.initial_voltage != "spread":
+        return 0.0
+    gain, _ = CURRENTS[settings.kind](settings)
+    taken = -math.expm1(-dt_s / settings.tau_rc_s) if settings.kind == "lif" else dt_s
+    return dt_s * settings.rate_scale_hz / (gain * taken)
+
+
+def spread(n_neurons: int) -> np.ndarray:
+    """Where the neurons of a layer start between 0 and the threshold (1), (n_neurons,) float64.
+
+    The fractional parts of multiples of the golden ratio: every stretch of neighbours is spread evenly (Knuth 1973,
+    section 6.4), and nothing has to be stored.
+    """
+    return (np.arange(n_neurons) + 0.5) * GOLDEN % 1.0
 
 
 def _rectified(settings):

@@ -109,6 +109,8 @@ class Context:
             return made_of
         shown = self.experiment.deployed().finetune  # for which a model's weights are fitted to spikes
         presented = {key: getattr(shown, key) for key in ("n_steps", "readout_steps", "synapse_s")}
+        if shown.initial_voltage != "zero":
+            presented["initial_voltage"] = shown.initial_voltage
         return {**made_of, "model": file_sha256(model), "presented": presented}
 
     def key(self, stage: Stage | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from cotrain.hardware.terminal import plural
 from cotrain.pipeline import __version__
 from cotrain.pipeline.evaluation.models import placed_network
 from cotrain.pipeline.networks import rebuild
+from cotrain.pipeline.neurons.phases import lift_of
 from cotrain.pipeline.runs import artifacts
 from cotrain.pipeline.tasks import network_for
 
@@ -43,7 +44,13 @@ def run(context: Context) -> str:
         built.net,
         experiment=experiment.name,
         builder=rebuild.BUILDER,
-        network=rebuild.describe(spec, experiment.neurons, tune.synapse_s, experiment.seed),
+        network=rebuild.describe(
+            spec,
+            experiment.neurons,
+            tune.synapse_s,
+            experiment.seed,
+            lift_of(experiment.neurons, tune, experiment.dt_s),
+        ),
         params=params,
         layers=list(built.layers),
         images=test.images[chosen].reshape(n_samples, -1),

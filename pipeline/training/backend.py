@@ -11,6 +11,7 @@ import numpy as np
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.experiment import FinetuneSettings, NeuronSettings, PhaseSettings, TrainSettings
 from cotrain.pipeline.networks import NetworkSpec, Params
+from cotrain.pipeline.neurons.phases import lift_of
 from cotrain.pipeline.tasks.base import Task
 from cotrain.pipeline.tasks.scaling import TargetScaler
 
@@ -58,6 +59,11 @@ class Job:
     def synapse_s(self) -> float:
         """0: none."""
         return self.settings.synapse_s if isinstance(self.settings, FinetuneSettings) else 0.0
+
+    @property
+    def lift(self) -> float:
+        """See `pipeline.networks.build`; 0: voltages start at 0."""
+        return lift_of(self.neurons, self.settings, self.dt_s) if isinstance(self.settings, FinetuneSettings) else 0.0
 
     @property
     def distill_weight(self) -> float:

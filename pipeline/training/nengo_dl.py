@@ -19,7 +19,7 @@ class NengoDLBackend:
     def __init__(self, job: Job, params: Params):
         self.job = job
         neurons = neurons_for(job.neurons, job.phase)
-        built = build(job.spec, neurons, params, job.synapse_s, bias_nodes=True, seed=job.seed)
+        built = build(job.spec, neurons, params, job.synapse_s, bias_nodes=True, lift=job.lift, seed=job.seed)
         with built.net:
             nengo_dl.configure_settings(
                 trainable=None,
@@ -30,7 +30,7 @@ class NengoDLBackend:
                 planner=graph_optimizer.noop_planner,
                 sorter=graph_optimizer.noop_order_signals,
             )
-            for ensemble in built.layers.values():
+            for ensemble in [*built.layers.values(), *([built.start] if built.start else [])]:
                 built.net.config[ensemble].trainable = False  # biases live in the nodes' connections
                 built.net.config[ensemble.neurons].trainable = False
             rates = [nengo.Probe(e.neurons, label=f"rates of {e.label}") for e in built.layers.values()]

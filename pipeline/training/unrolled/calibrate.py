@@ -15,6 +15,7 @@ import numpy as np
 from cotrain.pipeline.networks import IMAGE, Layer, Params
 from cotrain.pipeline.networks.forward import in_batches
 from cotrain.pipeline.neurons.nengo_types import tf
+from cotrain.pipeline.neurons.phases import spread
 from cotrain.pipeline.training.backend import Job
 from cotrain.pipeline.training.unrolled import layerwise
 from cotrain.pipeline.training.unrolled.trainer import incoming, neurons_of
@@ -81,6 +82,7 @@ class _Presentation:
     def __init__(self, job: Job, images: np.ndarray):
         self.n_steps = job.n_steps
         self.model, self.constants, _ = neurons_of(job)
+        self.lift = job.lift * self.constants.unit
         self.weights = np.zeros((2, job.n_steps), np.float32)
         self.weights[1, -job.readout_steps :] = 1 / job.readout_steps
         self.steps: dict[str, np.ndarray] = {
@@ -100,8 +102,9 @@ class _Presentation:
 
     def spikes(self, currents: Any, bias: np.ndarray) -> tuple[Any, np.ndarray]:
         """(activation at each step, its mean over the last `readout_steps`)."""
+        lift = self.lift * spread(int(np.prod(currents.shape[2:]))) if self.lift else None
         outputs, both = layerwise.spikes(
-            self.model, self.constants, currents, tf.constant(bias, tf.float32), self.n_steps, self.weights
+            self.model, self.constants, currents, tf.constant(bias, tf.float32), self.n_steps, self.weights, lift=lift
         )
         return outputs, both[1].numpy()
 

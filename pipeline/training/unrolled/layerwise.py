@@ -95,6 +95,7 @@ def spikes(
     n_steps: int,
     weights: np.ndarray,
     slope: str = "step",
+    lift: np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A layer's spikes from rest.
 
@@ -109,6 +110,8 @@ def spikes(
         (2, n_steps) float32, for two weighted means over time.
     slope : {"step", "drift"}
         Of the rate curve, for gradients: at each step's current, or of its mean and variance, weighted by weights[1].
+    lift : ndarray, optional
+        What comes in once, with the first of the currents, (n_neurons,) in units of activation.
 
     Returns
     -------
@@ -120,6 +123,7 @@ def spikes(
     drift = slope == "drift"
     kernel = kernels.spike_kernel(model.kind, model.on_chip, bool(model.smoothing > 0), drift)
     constant = currents.shape[0] == 1
+    lifted = np.zeros(0, np.float32) if lift is None else np.asarray(lift, np.float32)
 
     @tf.custom_gradient
     def run(currents, bias):
@@ -131,7 +135,7 @@ def spikes(
             slopes = _empty((1 if drift else n_steps, bias.size), np.float32 if drift else currents.dtype)
             means = _empty((2, bias.size), np.float32)
             flat = currents.reshape(len(currents), -1)
-            kernel(flat, bias.reshape(-1), weights, c, outputs, slopes, means)
+            kernel(flat, bias.reshape(-1), lifted, weights, c, outputs, slopes, means)
             return outputs.reshape(n_steps, *bias.shape), slopes, means.reshape(2, *bias.shape)
 
         raw = _raw(currents)

@@ -40,14 +40,17 @@ def spikes(
     n_steps: int,
     weights: np.ndarray,
     slope: str = "step",
+    lift: np.ndarray | None = None,
 ) -> Any:
     """A layer's spikes from rest; see `layerwise.spikes`."""
     layer = currents.shape[1:]
     flat = tf.reshape(tf.cast(currents, tf.float32), (currents.shape[0], -1))
     if currents.shape[0] == 1:  # constant, and not filtered
-        flat = tf.broadcast_to(flat, (n_steps, flat.shape[1]))
+        flat = _lifted(tf.broadcast_to(flat, (n_steps, flat.shape[1])), lift)
     elif c.keep:
-        flat = tf.matmul(_lowpass(float(c.keep), n_steps), flat)
+        flat = tf.matmul(_lowpass(float(c.keep), n_steps), _lifted(flat, lift))
+    else:
+        flat = _lifted(flat, lift)
     x = flat + tf.reshape(tf.broadcast_to(bias, layer), (1, -1))
     current = c.gain * x + c.rest
     outputs = _dynamics(model, current, n_steps) * c.unit
@@ -59,6 +62,14 @@ def spikes(
         outputs = hybrid_gradient(model, outputs, current, c.unit * c.dt)
     means = tf.matmul(tf.constant(weights), outputs)
     return tf.cast(tf.reshape(outputs, (n_steps, *layer)), currents.dtype), tf.reshape(means, (2, *layer))
+
+
+def _lifted(flat: Any, lift: np.ndarray | None):
+    """Currents (n_steps, n) with what comes in once, in every sample."""
+    if lift is None:
+        return flat
+    once = np.tile(np.asarray(lift, np.float32), flat.shape[1] // lift.size)
+    return tf.concat([flat[:1] + once, flat[1:]], axis=0)
 
 
 def _lowpass(keep: float, n_steps: int):

@@ -24,9 +24,10 @@ CHUNK = 2048  # neurons that one thread takes through all steps: their state sta
 
 @functools.cache
 def spike_kernel(kind: str, on_chip: bool, smoothed: bool, drift: bool = False) -> Callable:
-    """``run(currents, bias, weights, c, outputs, slopes, means)``: one layer over time.
+    """``run(currents, bias, lift, weights, c, outputs, slopes, means)``: one layer over time.
 
-    currents (n_steps, n), or (1, n) for an input that is constant and not filtered; bias (n,); both in units of
+    currents (n_steps, n), or (1, n) for an input that is constant and not filtered; bias (n,); lift (n_neurons,), which
+    comes in once, with the first of the currents, in each of the n / n_neurons samples, or (0,); all in units of
     activation. Written: outputs (n_steps, n), slopes d output / d x (n_steps, n), and means (2, n), which are
     weights (2, n_steps) times outputs. `smoothed`: whether ``c.gamma`` is above 0. `drift`: there is one slope for
     all steps, slopes (1, n) float32, of the current's mean and variance over time, weighted by weights[1].
@@ -36,12 +37,13 @@ def spike_kernel(kind: str, on_chip: bool, smoothed: bool, drift: bool = False) 
     known_by = f"{kind} {on_chip} {smoothed} {drift} {kernel_sources()}"
 
     @njit(known_by, parallel=True, fastmath=True, error_model="numpy")
-    def run(currents, bias, weights, c, outputs, slopes, means):
+    def run(currents, bias, lift, weights, c, outputs, slopes, means):
         n_steps, n_all = outputs.shape
         constant = currents.shape[0] == 1
         delay = 1 if c.keep > _ZERO else 0  # Nengo's Lowpass gives what came in until the step before
         inflow = _ONE - c.keep
         scale = c.unit * c.dt * c.gain  # of the slope: amplitude times gain
+        n_lifted = max(lift.size, 1)
         for chunk in prange((n_all + CHUNK - 1) // CHUNK):
             first = chunk * CHUNK
             n = min(CHUNK, n_all - first)
@@ -60,6 +62,13 @@ def spike_kernel(kind: str, on_chip: bool, smoothed: bool, drift: bool = False) 
                     row = currents[t - delay, first : first + n]
                     for i in range(n):
                         u[i] = c.keep * u[i] + inflow * load(row, i)
+                if lift.size and t == (0 if constant else delay):
+                    part = _ONE if constant else inflow
+                    for i in range(n):
+                        u[i] += part * lift[(first + i) % n_lifted]
+                elif lift.size and constant and t == 1:
+                    for i in range(n):
+                        u[i] = load(currents[0, first : first + n], i)
                 out = outputs[t, first : first + n]
                 for i in range(n):  # two loops, because the compiler vectorises two short ones and not one long one
                     current[i] = c.gain * (u[i] + b[i]) + c.rest

@@ -15,6 +15,7 @@ from cotrain.hardware.chip.limits import LOIHI1
 from cotrain.hardware.errors import InputError
 from cotrain.pipeline.networks import IMAGE, Params, neurons_for
 from cotrain.pipeline.neurons.nengo_types import NeuronModel, tf
+from cotrain.pipeline.neurons.phases import spread
 from cotrain.pipeline.training.backend import Job, StepResult, in_full_batches
 from cotrain.pipeline.training.losses import activity_penalty, penalty_of_sums
 from cotrain.pipeline.training.unrolled import layerwise, normalise
@@ -223,7 +224,8 @@ def _spikes(job: Job, params: dict, images):
         currents = incoming(layer, flat, params, dtype, _rounds(job, layer))
         currents = tf.reshape(currents, (n_steps, -1, *layer.output_shape))
         bias = params[f"{layer.name}.bias"]
-        outputs, means = on.spikes(model, c, currents, bias, job.n_steps, weights, job.slope)
+        lift = job.lift * c.unit * spread(layer.n_neurons) if job.lift else None
+        outputs, means = on.spikes(model, c, currents, bias, job.n_steps, weights, job.slope, lift)
         activity.append(means[0])
         last[layer.name] = means[1]
         for edge in layer.edges():  # what nobody needs any more takes no memory
