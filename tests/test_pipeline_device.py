@@ -51,6 +51,18 @@ def test_rates_equal_the_compiled_loops(kind, curve):
         assert_nearly_all_close(ours, theirs)
 
 
+@pytest.mark.parametrize("n_currents, synapse_s", [(1, 0.0), (10, 0.0), (10, 0.003)])
+def test_what_comes_in_once_equals_the_compiled_loops(n_currents, synapse_s):
+    x = np.random.default_rng(0).normal(0.1, 0.6, (n_currents, 3, 4, 25)).astype(np.float32)
+    bias, lift = np.linspace(-0.4, 0.4, 25, dtype=np.float32), 4 * np.random.default_rng(1).random(100)
+    model, _, c = model_and_constants("rectified", "loihi", "hybrid", synapse_s)
+    ours, theirs = both(lambda on, x, bias: on.spikes(model, c, x, bias, 10, WEIGHTS, lift=lift), x, bias)
+    for a, b in zip(ours, theirs, strict=True):
+        assert_nearly_all_close(a, b)
+    without = layerwise.spikes(model, c, tf.constant(x), tf.constant(bias), 10, WEIGHTS)[0].numpy()
+    assert np.mean(theirs[0] != without) > 0.03
+
+
 def test_slopes_of_a_drift_equal_the_compiled_loops():
     x = np.random.default_rng(0).normal(0.1, 0.6, (10, 3, 4, 25)).astype(np.float32)
     x[:, 1] = x[:1, 1]  # no fluctuations

@@ -42,7 +42,9 @@ def spiking_params(spec):
     "name, settings",
     [
         *((name, settings) for name in SPECS for settings in ("chip", "spread")),
-        ("cae", "nengo"), ("locnet", "nengo"), ("locnet", "delay"),
+        ("cae", "nengo"),
+        ("locnet", "nengo"),
+        ("locnet", "delay"),
     ],  # fmt: skip
 )
 def test_readout_and_every_spike_equal_nengo_dls(name, settings, monkeypatch):

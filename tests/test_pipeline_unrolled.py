@@ -174,9 +174,15 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("network", "phase", "kind", "curve"), PAIRS)
-def test_outputs_and_gradients_equal_those_of_nengo_dl(network, phase, kind, curve):
-    job = job_of(network, phase, kind, curve, rate_weight=0.1, rate_max_hz=20.0, rate_mean_weight=0.05)
+SPREAD = [
+    (network, "hybrid", *kind, {"initial_voltage": "spread"})
+    for network, kind in zip(("cae", "locnet"), KINDS, strict=True)
+]
+
+
+@pytest.mark.parametrize(("network", "phase", "kind", "curve", "changes"), [*((*pair, {}) for pair in PAIRS), *SPREAD])
+def test_outputs_and_gradients_equal_those_of_nengo_dl(network, phase, kind, curve, changes):
+    job = job_of(network, phase, kind, curve, rate_weight=0.1, rate_max_hz=20.0, rate_mean_weight=0.05, **changes)
     params, images, targets = data_for(job.spec)
     outputs, gradients = [], []
     for name in ("tensorflow", "nengo-dl"):

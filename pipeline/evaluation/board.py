@@ -47,7 +47,8 @@ def board_row(checked: Any, scored: dict[str, np.ndarray], metrics: dict[str, An
 
     found = values(checked.outputs)
     n_steps, dt_s = description["n_steps"], description["dt_s"]
-    layers = _layers(checked, spec, n_steps, dt_s)
+    started = bool(description["network"].get("lift"))
+    layers = _layers(checked, spec, n_steps, dt_s, started)
     total = sum(layer["spikes_per_inference"] for layer in layers) if layers else None
     return {
         "model": MODEL,
@@ -59,6 +60,7 @@ def board_row(checked: Any, scored: dict[str, np.ndarray], metrics: dict[str, An
         "spikes_per_inference": total,
         "synops_per_inference": sum(layer["synops_per_inference"] for layer in layers) if layers else None,
         "seconds": None,
+        **({"start_spikes": 1} if started else {}),
         "layers": layers,
         "comparison": checked.comparison.to_dict(),
         "energy": checked.results.get("energy"),
@@ -67,7 +69,7 @@ def board_row(checked: Any, scored: dict[str, np.ndarray], metrics: dict[str, An
     }
 
 
-def _layers(checked, spec: NetworkSpec, n_steps: int, dt_s: float) -> list[dict[str, Any]]:
+def _layers(checked, spec: NetworkSpec, n_steps: int, dt_s: float, started: bool) -> list[dict[str, Any]]:
     """Layers of the row, from the samples in which each was counted; none at all if one was never counted."""
     if any(name not in checked.spikes for name in (layer.name for layer in spec.layers)):
         return []
@@ -82,6 +84,6 @@ def _layers(checked, spec: NetworkSpec, n_steps: int, dt_s: float) -> list[dict[
             "mean_rate_hz": mean_rate_hz(spikes, layer.n_neurons, n_steps, dt_s),
             "synops_per_inference": sum(
                 float(checked.spikes[edge.source] @ fan_out(edge)) for edge in layer.edges() if edge.source != IMAGE
-            ),
+            ) + (layer.n_neurons if started and layer.name not in spec.on_host else 0),
         })  # fmt: skip
     return rows

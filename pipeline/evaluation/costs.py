@@ -32,9 +32,10 @@ def counts_of(
     dict
         Plain values, without layers where none is on the chip.
     """
-    places = by_layer(placement, spec)
+    n_start = row.get("start_spikes", 0)
+    places = by_layer(placement, spec, n_start)
     kinds = {layer.name: {edge.kind for edge in layer.edges()} for layer in spec.layers}
-    layers, arriving = [], 0.0
+    layers, arriving = [], float(n_start)
     for layer in row["layers"]:
         spikes, place = layer["spikes_per_inference"], places.get(layer["name"], {})
         if not layer.get("on_chip", True):
@@ -63,17 +64,18 @@ def counts_of(
     }
 
 
-def by_layer(placement: dict[str, Any], spec: NetworkSpec) -> dict[str, dict[str, Any]]:
+def by_layer(placement: dict[str, Any], spec: NetworkSpec, n_start: int = 0) -> dict[str, dict[str, Any]]:
     """{layer: {"cores", "messages_per_spike"}}; empty without a placement.
 
     The channels of a pixel share their axons on the way into a convolution (NengoLoihi's population spikes); into a
     dense layer every neuron has its own. The axons of a layer that listens to several are spread over them evenly.
+    `n_start` axons of each core are no layer's: they spread the voltages in the beginning.
     """
     cores = placement.get("utilisation", {}).get("cores", [])
     found = {}
     axons: dict[str, int] = {}  # that wait on the cores of a layer
     for core in cores:
-        axons[core["layer"]] = axons.get(core["layer"], 0) + core["input_axons"]
+        axons[core["layer"]] = axons.get(core["layer"], 0) + core["input_axons"] - n_start
     for layer in spec.layers:
         mine = [core for core in cores if core["layer"] == layer.name]
         entry: dict[str, Any] = {"cores": max(1, len(mine))}

@@ -124,9 +124,7 @@ class EventModel:
 
     def _layers(self, base: np.ndarray) -> kernels.Scratch:
         scratch = self._scratch()
-        kernels.run_layers(
-            self.tables, self.neurons, scratch, base, self.lift, _NONE_GIVEN, 0, len(self.spec.layers)
-        )
+        kernels.run_layers(self.tables, self.neurons, scratch, base, self.lift, _NONE_GIVEN, 0, len(self.spec.layers))
         return scratch
 
     def _finish(self, scratch: kernels.Scratch, given: np.ndarray | None = None):

@@ -104,7 +104,7 @@ class NengoDLModel:
             readout, outputs = self.outputs(images[first : first + self.minibatch])
             batch = Batch(readout)
             if outputs:
-                count(batch, self.spec, outputs, self.amplitude)
+                count(batch, self.spec, outputs, self.amplitude, self.built.start is not None)
             yield batch
 
     def outputs(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -151,7 +151,7 @@ class CheckedModel:
             head, images = images[:size], images[size:]
             readout, outputs = self.model.outputs(head)
             batch = Batch(readout)
-            count(batch, self.spec, outputs, self.model.amplitude)
+            count(batch, self.spec, outputs, self.model.amplitude, self.model.built.start is not None)
             if self._equal(self.fast, head, readout, outputs):
                 self.checked = size
             else:
@@ -187,10 +187,14 @@ class CheckedModel:
                 reached = self.fan_out(edge)
                 arriving = np.array([spikes.before_last_step(reached) for spikes in found])
                 batch.synops[edge.target.name] = arriving + batch.synops.get(edge.target.name, 0)
+        if self.model.built.start is not None:
+            _count_start(batch, self.spec, len(results), self.model.n_steps)
         return batch
 
 
-def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], amplitude: float) -> None:
+def count(
+    batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], amplitude: float, started: bool = False
+) -> None:
     """Fill in the counts of `batch` from what the layers' probes recorded.
 
     Parameters
@@ -198,6 +202,8 @@ def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], ampli
     outputs : {layer: (n_samples, n_steps, n_neurons)}
     amplitude : float
         What makes one spike of an output 1.
+    started : bool
+        Whether one spike of no layer went into every neuron, in the first step.
     """
     steps: Any = 0
     for name, values in outputs.items():
@@ -212,6 +218,15 @@ def count(batch: Batch, spec: NetworkSpec, outputs: dict[str, np.ndarray], ampli
             arriving = batch.synops.get(edge.target.name, 0)
             batch.synops[edge.target.name] = arriving + total @ fan_out(edge)
     batch.step_spikes = steps
+    if started:
+        _count_start(batch, spec, *next(iter(outputs.values())).shape[:2])
+
+
+def _count_start(batch: Batch, spec: NetworkSpec, n_samples: int, n_steps: int) -> None:
+    """Add what the spike that spreads the voltages costs: a weight for each neuron on the chip, in the second step."""
+    for layer in spec.layers:
+        if layer.name not in spec.on_host and n_steps > 1:
+            batch.synops[layer.name] = batch.synops.get(layer.name, 0) + np.full(n_samples, layer.n_neurons, np.int64)
 
 
 def _n_spikes(outputs: np.ndarray, amplitude: float) -> np.ndarray:
@@ -300,7 +315,7 @@ class LoihiModel:
             if self.counts:
                 self._take(batch, self.sim.stats)
             else:
-                count(batch, self.spec, _by_layer(out, self.probes), self.amplitude)
+                count(batch, self.spec, _by_layer(out, self.probes), self.amplitude, self.built.start is not None)
             yield batch
 
     def _take(self, batch: Batch, stats) -> None:

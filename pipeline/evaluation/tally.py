@@ -126,6 +126,8 @@ class Tally:
         row.update(self.task.details(self.prediction, self.dataset.targets, self.dataset.class_names))
         if self.spikes:
             row["layers"] = [self._layer(layer, n) for layer in self.spec.layers]
+            if self.experiment.finetune.initial_voltage == "spread":
+                row["start_spikes"] = 1  # one neuron's, into every layer
             total = sum(self.spikes.values()) / n
             row["spikes_per_inference"] = total
             row["synops_per_inference"] = sum(self.synops.values()) / n

@@ -36,6 +36,8 @@ def subtitle(document: dict[str, Any]) -> str:
         f"{m['n_steps']} steps of {text.si(m['dt_s'], 's')}, the last {m.get('readout_steps', m['n_steps'])} read out",
         f"{s['neurons']['kind']} neurons",
     ]
+    if s.get("finetune", {}).get("initial_voltage") == "spread":
+        parts[-1] += ", their voltages spread in the first step"
     if m.get("steps_note"):
         parts[2] = m["steps_note"]
     if m.get("cores"):
