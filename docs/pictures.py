@@ -8,6 +8,8 @@ import matplotlib
 import nengo
 import numpy as np
 from cotrain import hardware
+from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.pipeline.neurons.phases import spread
 
 matplotlib.use("svg")
 matplotlib.rcParams.update({"svg.hashsalt": "loihi-cotrain", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3})
@@ -94,6 +96,41 @@ def rounding() -> None:
     save(figure, "rounding")
 
 
+def start() -> None:
+    """How fast a layer of slow neurons fires in each step, from voltages of 0 and from spread ones."""
+    import matplotlib.pyplot as plt
+
+    currents = np.random.default_rng(0).uniform(20, 60, 1000)
+    figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+    steps = np.arange(2, 61)
+    axes.axhline(currents.mean(), color="0.6", lw=0.8, label="what its currents ask for")
+    axes.plot(steps, started(currents, 0.0), color="#d99000", label='initial_voltage = "zero"')
+    axes.plot(steps, started(currents, 1.0), color="#00805c", label='initial_voltage = "spread"')
+    axes.set(xlabel="step (1 ms)", ylabel="mean rate of the layer (Hz)", xlim=(1, 60), ylim=(0, None))
+    axes.legend(frameon=False)
+    save(figure, "start")
+
+
+def started(currents: np.ndarray, lift: float, n_steps: int = 61) -> np.ndarray:
+    """Rate in Hz of neurons with these currents, which one spike lifts in the second step: means of three steps."""
+    n = len(currents)
+    once = {"voltage": nengo.dists.Choice([1.5])}
+    with nengo.Network(seed=0) as net:
+        import_nengo_loihi().add_params(net)
+        first = nengo.Ensemble(
+            1, 1, neuron_type=nengo.SpikingRectifiedLinear(initial_state=once), gain=[1.0], bias=[0.0], label="first"
+        )
+        net.config[first].on_chip = False
+        kind = nengo.SpikingRectifiedLinear(initial_state=REST)
+        layer = nengo.Ensemble(n, 1, neuron_type=kind, gain=np.ones(n), bias=currents, label="layer")
+        weights = lift * spread(n)[:, None]  # 0: the same network without an effect
+        nengo.Connection(first.neurons, layer.neurons, transform=weights, synapse=0.0001)
+        probe = nengo.Probe(layer.neurons)
+    with hardware.Simulator(net, target="emulator", seed=0) as sim:
+        spikes = sim.predict({}, n_steps=n_steps)[probe][0] > 0
+    return np.convolve(spikes.mean(axis=1), np.full(3, 1 / 3), "valid") / DT
+
+
 def rates_of(weights: np.ndarray, n_steps: int = 1000) -> np.ndarray:
     """Rates in Hz of neurons that hear one neuron of 500 Hz, each with its weight, all in one block."""
     n = len(weights)
@@ -146,3 +183,4 @@ if __name__ == "__main__":
     trace()
     delay()
     rounding()
+    start()

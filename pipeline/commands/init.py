@@ -206,7 +206,8 @@ rate_scale_hz = 250.0
 """
 _SHOWN = """\
 n_steps = 60  # of 1 ms a picture
-readout_steps = 30
+readout_steps = 40
+initial_voltage = "spread"  # slow neurons need not wait for their first spike
 synapse_s = 0.001
 """
 
@@ -326,5 +327,6 @@ batch_size = 16
 learning_rate = 1e-4
 n_steps = 60  # of 1 ms a picture
 readout_steps = 30
+initial_voltage = "spread"  # slow neurons need not wait for their first spike
 synapse_s = 0.005
 """
