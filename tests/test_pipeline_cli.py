@@ -332,6 +332,11 @@ def test_evaluate_scores_a_run(runs, tmp_path, capsys):
     assert found["n_samples"] == 7 and found["split"] == "all"
     assert [row["model"] for row in found["rows"] if "skipped" not in row] == ["ann", "loihi-hybrid"]
     assert len(found["rows"]) == len(MODELS)
+    assert cotrain(*arguments, "--split", "validation", "--models", "ann") == 0
+    found = json.loads(target.read_text())
+    (row,) = (row for row in found["rows"] if row["model"] == "ann")
+    best = max(e["metric"] for e in artifacts.read_json(runs / EXPERIMENT / "train" / "history.json")["epochs"])
+    assert found["split"] == "validation" and row["value"] == pytest.approx(best, abs=1e-4)
 
 
 def loaded_after(arguments) -> tuple[str, list[str]]:

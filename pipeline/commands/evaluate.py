@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_experiments(parser)
     parser.add_argument(
-        "--split", choices=("test", "all"), default="test", help="the samples that are scored (default: test)"
+        "--split",
+        choices=("validation", "test", "all"),
+        default="test",
+        help="the samples that are scored (default: test)",
     )
     options.add_models(parser, "comma-separated rows (default: all)")
     parser.add_argument(
@@ -60,7 +63,7 @@ def score(
 
     Parameters
     ----------
-    split : {"test", "all"}
+    split : {"validation", "test", "all"}
     models : tuple of str, optional
         Rows to run; the experiment's by default.
     source : {"pretrained", "run"}
