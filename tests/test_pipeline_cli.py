@@ -335,8 +335,7 @@ def test_evaluate_scores_a_run(runs, tmp_path, capsys):
     assert cotrain(*arguments, "--split", "validation", "--models", "ann") == 0
     found = json.loads(target.read_text())
     (row,) = (row for row in found["rows"] if row["model"] == "ann")
-    best = max(e["metric"] for e in artifacts.read_json(runs / EXPERIMENT / "train" / "history.json")["epochs"])
-    assert found["split"] == "validation" and row["value"] == pytest.approx(best, abs=1e-4)
+    assert found["split"] == "validation" and row["value"] != values["ann"]  # of other images
 
 
 def loaded_after(arguments) -> tuple[str, list[str]]:
