@@ -164,7 +164,7 @@ def _start(spec, neurons, layers, lift, synapse) -> nengo.Ensemble:
         encoders=np.ones((1, 1)),
         gain=np.ones(1),
         bias=np.zeros(1),
-        label="start",
+        label="spike at the start",  # no name that a layer may have
     )
     for layer in spec.layers:
         nengo.Connection(
