@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from cotrain.hardware.errors import BusyError, CorruptError, MissingError, OutputError
-from cotrain.pipeline.runs import artifacts
+from cotrain.pipeline.runs import artifacts, parameters
 from cotrain.pipeline.runs.folder import RunFolder
 from cotrain.pipeline.runs.lock import locked, owner
 from cotrain.pipeline.runs.request import Request
@@ -277,3 +277,21 @@ def test_a_command_is_printed_as_it_was_asked_for(tmp_path):
         "--runs", str(tmp_path / "r"),
     ]  # fmt: skip
     assert Request("locnet").command("report") == "cotrain report locnet"
+
+
+def test_small_package_keeps_what_fine_tuning_raised(tmp_path, monkeypatch):
+    """Rates raised before fine-tuning scale whole kernels: what is left in 8 bits is small all the same."""
+    rng = np.random.default_rng(0)
+    ann = {"dense1.kernel": rng.normal(size=(40, 12)), "dense1.bias": rng.normal(size=12)}
+    ann = {name: value.astype(np.float32) for name, value in ann.items()}
+    ann["dense1.kernel"][:, 3] = 0  # a unit that has died
+    moved = 4 * ann["dense1.kernel"] + 0.02 * rng.normal(size=(40, 12))
+    hybrid = {"dense1.kernel": moved.astype(np.float32), "dense1.bias": ann["dense1.bias"] + 1}
+    arrays = parameters.pack({"ann": ann, "hybrid": hybrid}, np.zeros(4), small=True)
+    monkeypatch.setattr(parameters, "package_file", lambda experiment: tmp_path / "small.npz")
+    artifacts.write_npz(tmp_path / "small.npz", arrays)
+    found = parameters.from_package(None).params
+    assert found["ann"]["dense1.kernel"].dtype == found["hybrid"]["dense1.kernel"].dtype == np.float32
+    np.testing.assert_allclose(found["ann"]["dense1.kernel"], ann["dense1.kernel"], rtol=1e-3)
+    np.testing.assert_allclose(found["hybrid"]["dense1.kernel"], hybrid["dense1.kernel"], atol=6e-4)
+    np.testing.assert_array_equal(found["hybrid"]["dense1.bias"], hybrid["dense1.bias"])

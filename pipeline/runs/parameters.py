@@ -85,10 +85,13 @@ def from_package(experiment: Experiment) -> ParameterSet:
     arrays = artifacts.read_npz(path)
     of = {
         kind: {name.removeprefix(f"{kind}/"): arrays[name] for name in arrays if name.startswith(f"{kind}/")}
-        for kind in ("ann", "hybrid", "step", "scale")
+        for kind in ("ann", "hybrid", "gain", "step", "scale")
     }
     ann = {name: array.astype(np.float32) for name, array in of["ann"].items()}
-    moved = {name: ann[name] + step * of["scale"][name] for name, step in of["step"].items()}
+    moved = {
+        name: ann[name] * of["gain"].get(name, np.float32(1)) + step * of["scale"][name]
+        for name, step in of["step"].items()
+    }
     hybrid = {**ann, **{name: array.astype(np.float32) for name, array in of["hybrid"].items()}, **moved}
     return ParameterSet({"ann": ann, "hybrid": hybrid}, arrays["constant"].astype(np.float32), "pretrained")
 
@@ -172,8 +175,8 @@ def pack(found: dict[str, Params], constant: np.ndarray, small: bool = False) ->
     constant : ndarray
         The constant predictor.
     small : bool
-        Keep kernels in half precision (11 bits; the chip has 8), and what fine-tuning moved them by in 8 bits, filter
-        by filter: a small part of them, so that what this rounds is less than what half precision does.
+        Keep kernels in half precision (11 bits; the chip has 8), and what fine-tuning made of them as a gain and, in 8
+        bits, the rest, filter by filter: a small part of them, so that little is rounded.
     """
     halved = {name: array.astype(np.float16) if small and ".kernel" in name else array
               for name, array in found["ann"].items()}  # fmt: skip
@@ -184,9 +187,13 @@ def pack(found: dict[str, Params], constant: np.ndarray, small: bool = False) ->
         if not small or ".kernel" not in name:
             arrays[f"hybrid/{name}"] = array
             continue
-        moved: np.ndarray = array - halved[name].astype(np.float32)
-        most = np.abs(moved).max(axis=tuple(range(moved.ndim - 1)))
+        before, inputs = halved[name].astype(np.float32), tuple(range(array.ndim - 1))
+        size = (before * before).sum(axis=inputs)
+        gain = np.where(size > 0, (before * array).sum(axis=inputs) / np.where(size > 0, size, 1), 1).astype(np.float32)
+        moved: np.ndarray = array - before * gain
+        most = np.abs(moved).max(axis=inputs)
         scale = np.where(most > 0, most / STEP_MOST, 1).astype(np.float32)
+        arrays[f"gain/{name}"] = gain
         arrays[f"step/{name}"], arrays[f"scale/{name}"] = np.rint(moved / scale).astype(np.int8), scale
     masks = constant.ndim > 1
     return {**arrays, "constant": constant.astype(np.uint8 if masks else np.float32)}
