@@ -1,152 +1,199 @@
-"""Voltages that start spread: the same on the chip, in nengo-loihi's emulator, in NengoDL and in the trainer."""
+"""``train.start``: going on from parameters that are there, with batch normalisation that changes nothing at first."""
+
+from __future__ import annotations
 
 import dataclasses
 
-import nengo
 import numpy as np
 import pytest
-from cotrain import hardware
-from cotrain.pipeline.evaluation.costs import by_layer, counts_of
-from cotrain.pipeline.evaluation.models import CheckedModel, LoihiModel, NengoDLModel
-from cotrain.pipeline.experiment import FinetuneSettings, NeuronSettings
-from cotrain.pipeline.networks import build, neurons_for, rebuild
-from cotrain.pipeline.neurons.nengo_types import tf
-from cotrain.pipeline.neurons.phases import lift_of, spread
-from cotrain.pipeline.training.unrolled import trainer
-from graph_networks import GRAPHS
-from small_training import IDENTITY
-from test_pipeline_event_model import experiment_for, images_of, spiking_params
+from cotrain.hardware.errors import CorruptError, InputError, MissingError
+from cotrain.pipeline import experiment, training
+from cotrain.pipeline.__main__ import main
+from cotrain.pipeline.datasets.base import Dataset
+from cotrain.pipeline.experiment import NetworkSettings
+from cotrain.pipeline.runs import artifacts, parameters
+from cotrain.pipeline.training.backend import make_backend
+from small_training import TINY, boxes_data, classes_data, experiment_for, masks_data, quiet
 
-SPREAD = FinetuneSettings(initial_voltage="spread")
-SPEC = GRAPHS["skips"]
-
-
-def deployed(*overrides):
-    return experiment_for("finetune.initial_voltage=spread", *overrides)
+NETWORKS = {
+    "boxes": NetworkSettings(name="locnet", filters=(3, 4), dense=(12,)),
+    "masks": NetworkSettings(name="unet", filters=(3, 4), bottleneck_layers=1),  # a layer with two inputs
+    "classes": NetworkSettings(name="convnet", filters=(3, 4), strides=(1, 2), dense=(6,)),
+}
+DATA = {"boxes": boxes_data, "masks": masks_data, "classes": classes_data}
 
 
-def test_any_stretch_of_neighbours_is_spread_over_all_of_the_range():
-    values = spread(5000)
-    assert values.min() >= 0 and values.max() < 1
-    for first in (0, 777, 4900):
-        counts, _ = np.histogram(values[first : first + 100], 10, (0, 1))
-        assert counts.min() >= 8 and counts.max() <= 12
+def with_start(path, task="classes", **changes):
+    base = experiment_for(task, network=NETWORKS[task])
+    train = dataclasses.replace(base.train, backend="tensorflow", start=str(path), **changes)
+    return dataclasses.replace(base, train=train)
 
 
-@pytest.mark.parametrize("kind", ["rectified", "lif"])
-def test_one_spike_of_that_weight_lifts_a_neuron_to_its_threshold(kind):
-    """In Nengo's own simulator: a hair more than the weight makes it fire in the next step, a hair less does not."""
-    settings = NeuronSettings(kind=kind, tau_ref_s=0.001)
-    lift, neurons = lift_of(settings, SPREAD, 0.001), neurons_for(settings, "spiking")
-    with nengo.Network() as net:
-        once = nengo.Node([0])
-        once.output = lambda t: 1 / (0.001 * settings.rate_scale_hz) if t < 0.0015 else 0
-        post = nengo.Ensemble(
-            2, 1, neuron_type=neurons.neuron_type, gain=np.full(2, neurons.gain), bias=np.zeros(2), seed=0
-        )
-        nengo.Connection(once, post.neurons, transform=[[lift * 0.99], [lift * 1.01]], synapse=None)
-        spikes = nengo.Probe(post.neurons)
-    with nengo.Simulator(net, progress_bar=False) as sim:
-        sim.run_steps(5)
-    assert (sim.data[spikes] > 0).sum(axis=0).tolist() == [0, 1]
-    assert lift_of(settings, FinetuneSettings(), 0.001) == 0
+def first_params(task, seed=3):
+    """Parameters away from initial ones, so that means and deviations of all filters differ."""
+    job = training.job_for(with_start("", task), DATA[task](), "ann")
+    rng = np.random.default_rng(seed)
+    params = job.spec.init_params(seed)
+    return {name: (value + rng.normal(0, 0.2, value.shape)).astype(np.float32) for name, value in params.items()}
 
 
-def test_slow_neurons_of_a_layer_fire_one_after_the_other():
-    """Of neurons that would all fire in one step, the 21st, about as many fire in each of them."""
-    spec = SPEC
-    params = spiking_params(spec)
-    for layer in spec.layers:  # black images leave the host's layer silent
-        params[f"{layer.name}.bias"] = np.zeros_like(params[f"{layer.name}.bias"])
-    layer = spec.layers[1]
-    params[f"{layer.name}.bias"] += 1 / (20.5 * 0.001 * experiment_for().neurons.rate_scale_hz)
-    found = {}
-    for voltage in ("zero", "spread"):
-        experiment = experiment_for(
-            f"finetune.initial_voltage={voltage}", "finetune.n_steps=25", "neurons.kind=rectified"
-        )
-        with LoihiModel(experiment, spec, params, "reference") as model:
-            probe = model.probes[layer.name]
-            image = np.zeros((1, 1, model.built.image.size_out))
-            spikes = model.sim.predict({model.built.image: image}, n_steps=25)[probe][0]
-        found[voltage] = (spikes > 0).sum(axis=1)
-        assert found[voltage].sum() >= layer.n_neurons
-    assert (found["zero"] > 0).sum() == 1
-    assert (found["spread"] > 0).sum() > 15 and found["spread"].max() < 0.2 * layer.n_neurons
+@pytest.mark.parametrize("task", list(DATA))
+def test_batch_normalisation_starts_as_what_changes_nothing(task):
+    """The folded network is the given one, to rounding; in a training step the filters have the deviations they had."""
+    data, params = DATA[task](), first_params(task)
+    made = with_start("", task, batch_norm=True)
+    made = dataclasses.replace(made, neurons=dataclasses.replace(made.neurons, rate_curve="ideal"))  # no steps in it
+    job = training.job_for(made, data, "ann")
+    backend = make_backend("tensorflow", job, params, data.images)
+    for name, value in backend.params().items():
+        np.testing.assert_allclose(value, params[name], rtol=2e-5, atol=2e-6, err_msg=name)
+    plain = make_backend("tensorflow", job.with_settings(batch_norm=False), params)
+    anew = make_backend("tensorflow", job, params)
+    targets = job.scaler.standardise(data.targets).astype(np.float32)
+    losses = [b.train_step(data.images, targets, 0.0).loss for b in (plain, backend, anew)]
+    assert abs(losses[0] - losses[1]) < 1e-4 * losses[0] < 0.01 * losses[0] < abs(losses[0] - losses[2])
 
 
-@pytest.mark.parametrize("name", sorted(GRAPHS))
-def test_emulator_equals_nengo_loihi_and_both_count_alike(name):
-    spec = GRAPHS[name]
-    params, images = spiking_params(spec), images_of(spec, 2)
-    found = {}
-    for target in ("emulator", "reference"):
-        with LoihiModel(deployed("deploy.batch_size=2"), spec, params, target) as model:
-            found[target] = list(model.run(images))
-    ours, theirs = found["emulator"][0], found["reference"]
-    np.testing.assert_array_equal(ours.readout, np.concatenate([batch.readout for batch in theirs]))
-    for layer in spec.layers:
-        n_spikes = np.concatenate([batch.spikes[layer.name] for batch in theirs])
-        np.testing.assert_array_equal(ours.spikes[layer.name], n_spikes)
-        if layer.name not in spec.on_host:
-            n_synops = np.concatenate([batch.synops[layer.name] for batch in theirs])
-            np.testing.assert_array_equal(ours.synops[layer.name], n_synops)
-    assert min(ours.spikes[layer.name].sum() for layer in spec.layers) > 10, "the comparison says something"
+def test_a_training_goes_on_where_another_ended(tmp_path):
+    data = classes_data()
+    first = training.train(with_start("", epochs=6), data, tmp_path / "a", "key", quiet)
+    artifacts.write_npz(tmp_path / "params.npz", first.params)
+    said = []
+    again = training.train(with_start(tmp_path / "params.npz"), data, tmp_path / "b", "key", said.append)
+    assert f"  starting from {tmp_path / 'params.npz'}" in said
+    best = first.history["epochs"][first.history["best_epoch"]]
+    assert again.history["epochs"][0]["metric"] == best["metric"] > first.history["epochs"][0]["metric"]
 
 
-def test_counts_of_nengo_dls_rows_hold_the_spike_into_every_neuron():
-    spec, images = SPEC, images_of(SPEC, 10)
-    params = spiking_params(spec)
-    with CheckedModel(deployed(), spec, params) as fast:
-        ours = list(fast.run(images))
-        assert fast.extra == {"checked_samples": 8}
-    with NengoDLModel(deployed(), spec, params, "hybrid", 8) as model:
-        theirs = list(model.run(images))
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_equal(a.synops, b.synops)
-    still = {name: np.zeros_like(value) for name, value in params.items()}
-    with NengoDLModel(deployed(), spec, still, "hybrid", 8) as model:
-        (batch,) = model.run(images[:3])
-    on_chip = {layer.name: [layer.n_neurons] * 3 for layer in spec.layers if layer.name not in spec.on_host}
-    assert {name: values.tolist() for name, values in batch.synops.items()} == on_chip
+def test_other_outputs_get_a_readout_of_their_own(tmp_path):
+    """Three classes, learnt from a network of two: layers are taken over, the readout is the initial one."""
+    three = classes_data()
+    two = dataclasses.replace(three, targets=np.minimum(three.targets, 1), class_names=three.class_names[:2])
+    first = training.train(with_start(""), two, tmp_path / "a", "key", quiet)
+    artifacts.write_npz(tmp_path / "params.npz", first.params)
+    job, said = training.job_for(with_start(""), three, "ann"), []
+    params, anew = parameters.started(tmp_path / "params.npz", job.spec, job.spec.init_params(0))
+    assert anew == ["readout.kernel", "readout.bias"] and params["readout.kernel"].shape[-1] == 3
+    np.testing.assert_array_equal(params["conv1.kernel"], first.params["conv1.kernel"])
+    training.train(with_start(tmp_path / "params.npz"), three, tmp_path / "b", "key", said.append)
+    assert any(line.endswith("params.npz, but for the readout, which has other outputs there") for line in said)
 
 
-@pytest.mark.parametrize("synapse_s", [0.0, 1e-4, 0.002])
-def test_trainer_gives_nengo_dls_spikes(synapse_s):
-    experiment = deployed(f"finetune.synapse_s={synapse_s}")
-    params, images = spiking_params(SPEC), images_of(SPEC, 3)
-    with NengoDLModel(experiment, SPEC, params, "hybrid", 3) as model:
-        _, outputs = model.outputs(images)
-    job = trainer.Job(SPEC, experiment.neurons, None, IDENTITY, "mse", experiment.finetune)
-    tensors = {name: tf.constant(value) for name, value in params.items()}
-    last, _ = trainer._spikes(job, tensors, tf.constant(images))
-    for name, values in outputs.items():
-        mean = values[:, -experiment.finetune.readout_steps :].mean(axis=1)
-        far = np.abs(mean - last[name].numpy().reshape(mean.shape)) > 1e-4
-        assert mean.any() and far.mean() < 0.005  # rounding moves a voltage over the threshold now and then
+def test_what_cannot_be_started_from_is_refused(tmp_path):
+    job = training.job_for(with_start(""), classes_data(), "ann")
+    fresh = job.spec.init_params(0)
+
+    def refused(**changes):
+        artifacts.write_npz(tmp_path / "params.npz", {**fresh, **changes})
+        with pytest.raises((InputError, CorruptError)) as caught:
+            parameters.started(tmp_path / "params.npz", job.spec, fresh)
+        return str(caught.value)
+
+    assert "conv1.kernel has shape (3, 3, 1, 9)" in refused(**{"conv1.kernel": np.zeros((3, 3, 1, 9), np.float32)})
+    assert "['conv9.bias'] unknown" in refused(**{"conv9.bias": np.zeros(2, np.float32)})
+    assert "NaN" in refused(**{"conv1.bias": np.full_like(fresh["conv1.bias"], np.nan)})
+    assert "NaN or infinity" in refused(**{"conv1.bias": np.full_like(fresh["conv1.bias"], np.inf)})
+    (tmp_path / "params.npz").write_bytes(b"PK no archive")
+    with pytest.raises(CorruptError, match=r"params\.npz cannot be read"):
+        parameters.started(tmp_path / "params.npz", job.spec, fresh)
+    with pytest.raises(MissingError, match=r"train\.start: no file .*gone\.npz; expected the params\.npz"):
+        parameters.start_file(with_start(tmp_path / "gone.npz"))
+    for name in ("lecnet", "../mnist", "../pretrained/mnist", "\0"):
+        with pytest.raises(InputError, match=r"train\.start is .*; expected the path of a params\.npz, or one of"):
+            parameters.start_file(with_start(name))
+    assert parameters.start_file(with_start("")) is None
+    with pytest.raises(InputError, match="starts from your own model, and train.start is 'mnist'"):
+        experiment.load("mnist", ["network.name=model", "network.path=m.keras", "train.start=mnist"])
 
 
-def test_network_of_a_bundle_starts_as_the_pipelines():
-    experiment, params = deployed(), spiking_params(SPEC)
-    lift = lift_of(experiment.neurons, experiment.finetune, experiment.dt_s)
-    description = rebuild.describe(SPEC, experiment.neurons, 0.002, 0, lift)
-    again = rebuild.rebuild(description, params)
-    with LoihiModel(experiment, SPEC, params, "emulator") as model:
-        connections = model.built.net.all_connections
-    sent = {c.label: c.transform.init for c in connections if str(c.label).startswith("start of")}
-    assert len(sent) == len(SPEC.layers)
-    for connection in again.net.all_connections:
-        if str(connection.label).startswith("start of"):
-            np.testing.assert_array_equal(connection.transform.init, sent[connection.label])
-    del description["lift"]  # of a bundle from before
-    assert again.start is not None and rebuild.rebuild(description, params).start is None
+def test_parameters_of_the_package_by_name():
+    made = experiment.load("cifar10")
+    data = Dataset(
+        "c", "classes", np.zeros((4, 32, 32, 3), np.float32), np.arange(4), np.array(list("abcd")),
+        np.array(list("abcd")), np.array(["train", "train", "validation", "test"]),
+        class_names=tuple("0123456789"),
+    )  # fmt: skip
+    spec = training.job_for(made, data, "ann").spec
+    params, anew = parameters.started(parameters.start_file(made), spec, spec.init_params(0))
+    assert not anew and set(params) == set(spec.param_shapes())
+    assert all(value.dtype == np.float32 for value in params.values())
 
 
-def test_estimate_knows_the_spike_and_its_axons():
-    experiment = deployed("deploy.batch_size=2")
-    built = build(SPEC, neurons_for(experiment.neurons, "loihi"), spiking_params(SPEC), 0.002, loihi=True, lift=1.0)
-    plain = dataclasses.replace(built, net=build(SPEC, neurons_for(experiment.neurons, "loihi"), loihi=True).net)
-    placements = [hardware.check(one.net).to_json() for one in (built, plain)]
-    assert by_layer(placements[0], SPEC, 1) == by_layer(placements[1], SPEC)
-    row = {"model": "loihi-hybrid", "start_spikes": 1, "layers": []}
-    assert counts_of(row, SPEC, placements[0], 20)["input_spikes_per_inference"] == 1
+def test_on_the_command_line(tmp_path, capsys, monkeypatch):
+    """A path is relative to the file that has it; what lies there counts, not where."""
+    monkeypatch.chdir(tmp_path)
+    common = [*TINY, "--data", "data", "--set", "train.backend=tensorflow"]
+    assert main(["train", "demo-locnet", *common, "--runs", "first"]) == 0
+    made = tmp_path / "first/demo-locnet/train/params.npz"
+    (tmp_path / "mine.toml").write_text(
+        'base = "demo-locnet"\n[train]\nstart = "first/demo-locnet/train/params.npz"\nbatch_norm = true\n'
+    )
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    common = [*TINY, "--data", "../data", "--set", "train.backend=tensorflow", "--runs", "runs"]
+    train = ["train", "../mine.toml", *common]
+    assert main(train) == 0
+    assert f"starting from {made}" in capsys.readouterr().out.replace("\n    ", " ").replace("\n  ", " ")
+    moved = tmp_path / "moved.npz"
+    made.rename(moved)
+    assert main([*train, "--set", f"train.start={moved}"]) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert main([*train, "--set", "train.start="]) == 2
+    assert "another train.start" in capsys.readouterr().err
+    assert main(train) == 2
+    error = capsys.readouterr().err
+    assert "train.start: no file" in error and "Traceback" not in error
+    assert main([*train, "--set", f"train.start={moved}", "--set", "network.filters=[4, 4]", "--force"]) == 2
+    assert "is of another network" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "below/runs/mine/train").iterdir() if path.is_file()) == [
+        "history.json", "manifest.json", "params.npz",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_packed_parameters_come_back(small, tmp_path, monkeypatch):
+    """Whole: to the bit. Small: the ANN as half precision rounds it, the hybrid nearer to its own than that."""
+    rng = np.random.default_rng(0)
+    made = with_start("")
+    spec = training.job_for(made, classes_data(), "ann").spec
+    ann = spec.init_params(1)
+    hybrid = {name: (v + rng.normal(0, 0.002, v.shape)).astype(np.float32) for name, v in ann.items()}
+    hybrid["conv1.bias"], hybrid["conv2.kernel"] = ann["conv1.bias"], ann["conv2.kernel"]  # not moved
+    constant = np.array([0.2, 0.3, 0.5], np.float32)
+    monkeypatch.setattr(parameters, "PRETRAINED_DIR", tmp_path)
+    arrays = parameters.pack({"ann": ann, "hybrid": hybrid}, constant, small=small)
+    artifacts.write_npz(parameters.package_file(made), arrays)
+    assert "hybrid/conv1.bias" not in arrays and "step/conv2.kernel" not in arrays
+    found = parameters.from_package(made)
+    np.testing.assert_array_equal(found.constant, constant)
+    for kind, whole in (("ann", ann), ("hybrid", hybrid)):
+        assert set(found.params[kind]) == set(whole)
+        for name, value in whole.items():
+            got = found.params[kind][name]
+            assert got.dtype == np.float32
+            rounding = np.abs(value).max() * 2.0**-11 if small and ".kernel" in name else 0
+            if kind == "hybrid" and rounding and name != "conv2.kernel":
+                rounding = 0.01 / 254  # five deviations of what moved it, in 8 bits
+            assert np.abs(got - value).max() <= rounding, (kind, name)
+    start, anew = parameters.started(parameters.package_file(made), spec, spec.init_params(0))
+    assert not anew and all(np.array_equal(start[name], found.params["ann"][name]) for name in start)
+
+
+def test_statistics_are_of_samples_across_the_split(tmp_path, monkeypatch):
+    """Class folders come class by class: the front of a split may be of one class."""
+    data, seen = classes_data(), []
+    order = np.argsort(data.targets, kind="stable")
+    data = dataclasses.replace(data.select(order), split=data.split)
+    artifacts.write_npz(tmp_path / "params.npz", first_params("classes"))
+
+    def made(name, job, params, images=None):
+        seen.append(images)
+        return make_backend(name, job, params, images)
+
+    monkeypatch.setattr(training, "make_backend", made)
+    monkeypatch.setattr(training, "STATISTICS_SAMPLES", 4)
+    start = with_start(tmp_path / "params.npz", batch_norm=True, epochs=1)
+    training.train(start, data, tmp_path / "a", "key", quiet)
+    train = data.subset("train")
+    chosen = [next(i for i, image in enumerate(train.images) if np.array_equal(image, one)) for one in seen[0]]
+    assert len(chosen) == 4 and set(train.targets[:4].tolist()) == {0} < set(train.targets[chosen].tolist())

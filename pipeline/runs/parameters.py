@@ -16,7 +16,7 @@ from cotrain.pipeline.words import nearest, show
 Params = dict[str, np.ndarray]
 
 PRETRAINED_DIR = Path(__file__).parents[1] / "pretrained"
-OTHERS = ("hybrid/", "scale/", "constant")  # of a pretrained file's floats: what is not the ANN's
+OTHERS = ("hybrid/", "gain/", "scale/", "constant")  # of a pretrained file's floats: what is not the ANN's
 STEP_MOST = 127  # of a step in 8 bits
 KINDS = {"ann": "train", "hybrid": "finetune"}  # and the stage that makes them
 
@@ -189,7 +189,9 @@ def pack(found: dict[str, Params], constant: np.ndarray, small: bool = False) ->
             continue
         before, inputs = halved[name].astype(np.float32), tuple(range(array.ndim - 1))
         size = (before * before).sum(axis=inputs)
-        gain = np.where(size > 0, (before * array).sum(axis=inputs) / np.where(size > 0, size, 1), 1).astype(np.float32)
+        gain = ((before * array).sum(axis=inputs) / np.where(size > 0, size, 1)).astype(np.float32)
+        rest, whole = (np.abs(array - before * g).max(axis=inputs) for g in (gain, np.float32(1)))
+        gain = np.where(rest < whole, gain, 1).astype(np.float32)
         moved: np.ndarray = array - before * gain
         most = np.abs(moved).max(axis=inputs)
         scale = np.where(most > 0, most / STEP_MOST, 1).astype(np.float32)
