@@ -9,6 +9,7 @@ import nengo
 import numpy as np
 from cotrain import hardware
 from cotrain.hardware.builder.door import import_nengo_loihi
+from cotrain.pipeline.networks.builder import first_spike
 from cotrain.pipeline.neurons.phases import spread
 
 matplotlib.use("svg")
@@ -114,12 +115,9 @@ def start() -> None:
 def started(currents: np.ndarray, lift: float, n_steps: int = 61) -> np.ndarray:
     """Rate in Hz of neurons with these currents, which one spike lifts in the second step: means of three steps."""
     n = len(currents)
-    once = {"voltage": nengo.dists.Choice([1.5])}
     with nengo.Network(seed=0) as net:
         import_nengo_loihi().add_params(net)
-        first = nengo.Ensemble(
-            1, 1, neuron_type=nengo.SpikingRectifiedLinear(initial_state=once), gain=[1.0], bias=[0.0], label="first"
-        )
+        first = first_spike()
         net.config[first].on_chip = False
         kind = nengo.SpikingRectifiedLinear(initial_state=REST)
         layer = nengo.Ensemble(n, 1, neuron_type=kind, gain=np.ones(n), bias=currents, label="layer")

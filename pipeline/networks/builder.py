@@ -152,20 +152,11 @@ def _readout(spec, params, layers, host, connections) -> nengo.Probe:
 
 
 def _start(spec, neurons, layers, lift, synapse) -> nengo.Ensemble:
-    """A neuron that spikes in the first step and never again, and what it sends to the layers.
+    """The neuron of the first spike, and what it sends to the layers.
 
     Loihi's voltages start at 0, and nobody can write another number there from Nengo; a spike can.
     """
-    once = {"voltage": nengo.dists.Choice([1.5])}  # which passes the threshold without any current
-    start = nengo.Ensemble(
-        1,
-        1,
-        neuron_type=nengo.SpikingRectifiedLinear(amplitude=neurons.neuron_type.amplitude, initial_state=once),
-        encoders=np.ones((1, 1)),
-        gain=np.ones(1),
-        bias=np.zeros(1),
-        label="spike at the start",  # no name that a layer may have
-    )
+    start = first_spike(neurons.neuron_type.amplitude)
     for layer in spec.layers:
         nengo.Connection(
             start.neurons,
@@ -175,6 +166,20 @@ def _start(spec, neurons, layers, lift, synapse) -> nengo.Ensemble:
             label=f"start of {layer.name}",
         )
     return start
+
+
+def first_spike(amplitude: float = 1.0) -> nengo.Ensemble:
+    """A neuron that spikes in the first step and never again; for the host."""
+    once = {"voltage": nengo.dists.Choice([1.5])}  # which passes the threshold without any current
+    return nengo.Ensemble(
+        1,
+        1,
+        neuron_type=nengo.SpikingRectifiedLinear(amplitude=amplitude, initial_state=once),
+        encoders=np.ones((1, 1)),
+        gain=np.ones(1),
+        bias=np.zeros(1),
+        label="spike at the start",  # no name that a layer may have
+    )
 
 
 def _of_neurons(layer: Layer, bias: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from cotrain.pipeline.words import nearest, show
 Params = dict[str, np.ndarray]
 
 PRETRAINED_DIR = Path(__file__).parents[1] / "pretrained"
-OTHERS = ("hybrid/", "gain/", "scale/", "constant")  # of a pretrained file's floats: what is not the ANN's
 STEP_MOST = 127  # of a step in 8 bits
 KINDS = {"ann": "train", "hybrid": "finetune"}  # and the stage that makes them
 
@@ -147,10 +146,10 @@ def started(path: Path, spec: NetworkSpec, fresh: Params) -> tuple[Params, list[
     CorruptError
         The file cannot be read, or holds NaN.
     """
+    arrays = artifacts.read_npz(path)
+    of_ann = [name for name in arrays if name.startswith("ann/")] or list(arrays)  # of the package, of a run
     found = {
-        name.removeprefix("ann/"): array.astype(np.float32)
-        for name, array in artifacts.read_npz(path).items()
-        if array.dtype.kind == "f" and not name.startswith(OTHERS)
+        name.removeprefix("ann/"): arrays[name].astype(np.float32) for name in of_ann if arrays[name].dtype.kind == "f"
     }
     readout = [name for name in fresh if name.startswith(f"{spec.readout.name}.")]
     anew = readout if any(found.get(name, fresh[name]).shape != fresh[name].shape for name in readout) else []

@@ -30,7 +30,7 @@ class NengoDLBackend:
                 planner=graph_optimizer.noop_planner,
                 sorter=graph_optimizer.noop_order_signals,
             )
-            for ensemble in [*built.layers.values(), *([built.start] if built.start else [])]:
+            for ensemble in built.net.ensembles:
                 built.net.config[ensemble].trainable = False  # biases live in the nodes' connections
                 built.net.config[ensemble.neurons].trainable = False
             rates = [nengo.Probe(e.neurons, label=f"rates of {e.label}") for e in built.layers.values()]

@@ -15,10 +15,9 @@ import numpy as np
 from cotrain.pipeline.networks import IMAGE, Layer, Params
 from cotrain.pipeline.networks.forward import in_batches
 from cotrain.pipeline.neurons.nengo_types import tf
-from cotrain.pipeline.neurons.phases import spread
 from cotrain.pipeline.training.backend import Job
 from cotrain.pipeline.training.unrolled import layerwise
-from cotrain.pipeline.training.unrolled.trainer import incoming, neurons_of
+from cotrain.pipeline.training.unrolled.trainer import incoming, lift_into, neurons_of
 
 ROUNDS = 8
 DAMPING = 0.7
@@ -82,7 +81,7 @@ class _Presentation:
     def __init__(self, job: Job, images: np.ndarray):
         self.n_steps = job.n_steps
         self.model, self.constants, _ = neurons_of(job)
-        self.lift = job.lift * self.constants.unit
+        self.job = job
         self.weights = np.zeros((2, job.n_steps), np.float32)
         self.weights[1, -job.readout_steps :] = 1 / job.readout_steps
         self.steps: dict[str, np.ndarray] = {
@@ -100,9 +99,9 @@ class _Presentation:
         n_steps = len(self.steps[layer.sources[0]])
         return tf.reshape(incoming(layer, flat, tensors, tf.float32), (n_steps, -1, *layer.output_shape))
 
-    def spikes(self, currents: Any, bias: np.ndarray) -> tuple[Any, np.ndarray]:
+    def spikes(self, layer: Layer, currents: Any, bias: np.ndarray) -> tuple[Any, np.ndarray]:
         """(activation at each step, its mean over the last `readout_steps`)."""
-        lift = self.lift * spread(int(np.prod(currents.shape[2:]))) if self.lift else None
+        lift = lift_into(self.job, layer, self.constants)
         outputs, both = layerwise.spikes(
             self.model, self.constants, currents, tf.constant(bias, tf.float32), self.n_steps, self.weights, lift=lift
         )
@@ -114,7 +113,7 @@ class _Presentation:
         found, means = np.empty((self.n_steps, n, *layer.output_shape), np.uint8), []
         for first in range(0, n, at_once):
             part = slice(first, first + at_once)
-            outputs, mean = self.spikes(self.currents(layer, params, part), params[f"{layer.name}.bias"])
+            outputs, mean = self.spikes(layer, self.currents(layer, params, part), params[f"{layer.name}.bias"])
             found[:, part] = np.rint(outputs.numpy() / self.constants.unit)
             means.append(mean)
         self.steps[layer.name] = found
@@ -132,7 +131,7 @@ def _fitted(
     gain, bias = np.ones(layer.units, np.float32), params[f"{layer.name}.bias"].astype(np.float32)
     best: Any = None
     for _ in range(ROUNDS + 1):
-        _, means = run.spikes(currents * gain, bias)
+        _, means = run.spikes(layer, currents * gain, bias)
         error, factor, shift = _differences(wanted, means)
         if best is None or error < best[0]:
             best = error, gain, bias

@@ -224,7 +224,7 @@ def _spikes(job: Job, params: dict, images):
         currents = incoming(layer, flat, params, dtype, _rounds(job, layer))
         currents = tf.reshape(currents, (n_steps, -1, *layer.output_shape))
         bias = params[f"{layer.name}.bias"]
-        lift = job.lift * c.unit * spread(layer.n_neurons) if job.lift else None
+        lift = lift_into(job, layer, c)
         outputs, means = on.spikes(model, c, currents, bias, job.n_steps, weights, job.slope, lift)
         activity.append(means[0])
         last[layer.name] = means[1]
@@ -263,6 +263,11 @@ def neurons_of(job: Job) -> tuple[NeuronModel, Any, Any]:
         settings.smoothing if settings.kind == "lif" else 0.0,
     )
     return model, layerwise.constants(model, neurons, job.synapse_s), DTYPES[precision_for(job)]
+
+
+def lift_into(job: Job, layer: Layer, c: Any) -> np.ndarray | None:
+    """What comes into a layer's neurons once, (n_neurons,) in units of activation; None where voltages start at 0."""
+    return job.lift * c.unit * spread(layer.n_neurons) if job.lift else None
 
 
 def _rounds(job: Job, layer) -> bool:
